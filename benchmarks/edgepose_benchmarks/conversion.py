@@ -1,0 +1,68 @@
+"""How long ``edgepose convert`` takes, verification included, and how much memory it needs.
+
+    python -m edgepose_benchmarks.conversion            ViTPose-S to four formats, fp16
+    python -m edgepose_benchmarks.conversion --huge     ViTPose-H to OpenVINO and ONNX, fp16
+
+Weights are random: what they are makes no difference to the time.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from edgepose.cli.table import format_table
+from edgepose.models import Checkpoint, save_checkpoint
+from edgepose.models.sizes import SIZES, Size
+from edgepose.models.vitpose import ViTPose, VitPoseConfig
+from edgepose.skeleton import get_skeleton
+from edgepose.spec import Architecture, ModelSpec, Provenance
+from edgepose_benchmarks.process import measure
+
+__all__ = ["main", "random_checkpoint"]
+
+
+def random_checkpoint(size: Size, path: Path) -> None:
+    """Write a ViTPose of ``size`` with the classic head and random weights."""
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        name=f"vitpose-{size.name}",
+        architecture=Architecture(dim=size.dim, depth=size.depth, heads=size.heads, head="classic"),
+        skeleton=get_skeleton("coco"),
+        provenance=Provenance(source="random weights, for measuring"),
+    )
+    save_checkpoint(Checkpoint(model=ViTPose(VitPoseConfig.from_spec(spec)), spec=spec), path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description="Time and memory of `edgepose convert`.")
+    parser.add_argument("--huge", action="store_true", help="ViTPose-H instead of S; needs some 20 GB")
+    options = parser.parse_args(arguments)
+    name, targets = ("h", "openvino,onnx") if options.huge else ("s", "openvino,onnx,litert,coreml")
+    size = next(size for size in SIZES if size.name == name)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / f"vitpose-{name}.safetensors"
+        random_checkpoint(size, checkpoint)
+        command = [
+            sys.executable,
+            "-m",
+            "edgepose.cli",
+            "convert",
+            str(checkpoint),
+            "--to",
+            targets,
+            "--precision",
+            "fp16",
+            "--out",
+            folder,
+        ]
+        run = measure(command)
+    row = [f"ViTPose-{name.upper()} → {targets}, fp16", f"{run.seconds:.1f} s", f"{run.peak_bytes / 1e9:.2f} GB"]
+    print(format_table(["`edgepose convert`, verification included", "time", "peak memory"], [row], right=(1, 2)))
+
+
+if __name__ == "__main__":
+    main()

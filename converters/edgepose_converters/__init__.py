@@ -1,0 +1,11 @@
+"""Converters: a ViTPose in torch becomes a verified file for OpenVINO, ONNX, LiteRT (TFLite) and Core ML.
+
+``convert`` writes, executes and compares; ``verify`` compares a file that is already there. A new target is one file here, plus its line in
+``targets``.
+"""
+
+from edgepose_converters.conversion import Conversion, convert
+from edgepose_converters.targets import TARGETS
+from edgepose_converters.verification import Tolerance, tolerance, verify
+
+__all__ = ["TARGETS", "Conversion", "Tolerance", "convert", "tolerance", "verify"]

@@ -1,0 +1,209 @@
+"""Execute an artifact and compare what it computes with the torch model, on real crops."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgepose.assets import SAMPLE_BOXES, SAMPLE_IMAGE
+from edgepose.boxes import load_boxes
+from edgepose.crop import crop
+from edgepose.errors import DeviceError, InputError, VerificationError
+from edgepose.heatmap import decode, to_crop
+from edgepose.image import read_image
+from edgepose.models import Checkpoint
+from edgepose.runtime import Session, load
+from edgepose.spec import ModelSpec, Parity, Precision
+
+__all__ = ["Reference", "Tolerance", "compare", "execute", "make_reference", "tolerance", "verify"]
+
+_PEAK_RADIUS = 2
+"""Heatmap pixels around the peak that belong to it."""
+
+_NOISE_DRAWS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """How far an artifact may be from the torch model.
+
+    Attributes:
+        relative: largest heatmap difference, relative to the reference's largest absolute value.
+        shift_px: mean keypoint distance in input pixels.
+    """
+
+    relative: float
+    shift_px: float
+
+
+_TOLERANCES: dict[Precision, Tolerance] = {
+    "fp32": Tolerance(relative=1e-4, shift_px=0.02),
+    "fp16": Tolerance(relative=1e-2, shift_px=0.2),
+}
+
+
+def tolerance(precision: Precision) -> Tolerance:
+    """Return the tolerance that files of ``precision`` are held to."""
+    return _TOLERANCES[precision]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What the torch model computes.
+
+    Attributes:
+        crops: (N, 3, H, W) float32, normalized.
+        heatmaps: (N, K, h, w) float32.
+    """
+
+    crops: NDArray[np.float32]
+    heatmaps: NDArray[np.float32]
+
+
+def make_reference(model: nn.Module, spec: ModelSpec, photos: Sequence[Path] = ()) -> Reference:
+    """Run the torch model on crops of ``photos`` (each taken whole), or of the people in the sample photo where there are none.
+
+    Raises:
+        InputError: a photo can't be read.
+    """
+    if photos:
+        pieces = [crop(image, _whole(image), spec.input, spec.codec).batch for image in map(read_image, photos)]
+    else:
+        image = read_image(SAMPLE_IMAGE)
+        pieces = [crop(image, load_boxes(SAMPLE_BOXES).for_image(SAMPLE_IMAGE.name), spec.input, spec.codec).batch]
+    crops = np.concatenate(pieces)
+    with torch.inference_mode():
+        # One at a time: the largest models stay within the memory of a small machine.
+        heatmaps = np.concatenate([model(torch.from_numpy(each[None])).numpy() for each in crops])
+    return Reference(crops=crops, heatmaps=heatmaps)
+
+
+def compare(session: Session, reference: Reference, limit: Tolerance) -> Parity:
+    """Run ``session`` on the reference's crops and measure how far it is off.
+
+    Raises:
+        VerificationError: a heatmap holds NaN or infinity.
+    """
+    heatmaps = session.run(reference.crops)
+    if not np.isfinite(heatmaps).all():
+        raise VerificationError(f"the heatmaps hold NaN or infinite values on {session.info}")
+    largest = float(np.abs(reference.heatmaps).max())
+    difference = float(np.abs(heatmaps - reference.heatmaps).max())
+    decided = _has_one_peak(reference.heatmaps, 2 * difference) & _stays(reference.heatmaps, difference, limit.shift_px, session.spec)
+    shifts = _shifts(heatmaps, reference.heatmaps, session.spec)[decided]
+    return Parity(
+        crops=len(reference.crops),
+        max_abs=difference,
+        relative=difference / largest if largest else difference,
+        shift_px=float(shifts.mean()) if shifts.size else None,
+        max_shift_px=float(shifts.max()) if shifts.size else None,
+        compared=int(decided.sum()),
+        undecided=int((~decided).sum()),
+        runtime=str(session.info),
+    )
+
+
+def execute(path: Path, verifiers: Sequence[str], reference: Reference, limit: Tolerance) -> tuple[Parity, ...]:
+    """Execute an artifact on each of ``verifiers`` (device strings) that this machine has, and compare.
+
+    Raises:
+        VerificationError: it is outside the tolerance, or no verifier is on this machine.
+    """
+    results = []
+    reasons = []
+    for device in verifiers:
+        try:
+            session = load(path, device)
+        except DeviceError as error:
+            reasons.append(str(error))
+            continue
+        with session:
+            parity = compare(session, reference, limit)
+        _judge(path, parity, limit)
+        results.append(parity)
+    if not results:
+        raise VerificationError(f"{path.name} can't be executed here, so it can't be verified: " + "; ".join(reasons))
+    return tuple(results)
+
+
+def verify(path: Path, checkpoint: Checkpoint, *, device: str = "auto", photos: Sequence[Path] = ()) -> Parity:
+    """Compare an artifact that is already there with the checkpoint it should have been made from.
+
+    Args:
+        path: the artifact.
+        checkpoint: read at the artifact's input size and data set.
+        device: what executes the artifact, as for ``load``.
+        photos: photos to compare on, each taken whole; none means the people in the sample photo.
+
+    Raises:
+        InputError: the checkpoint's input or keypoints differ from the artifact's.
+        VerificationError: the artifact is outside the tolerance of its precision.
+    """
+    ours = checkpoint.spec
+    with load(path, device) as session:
+        spec = session.spec
+        if (spec.input_shape, spec.heatmap_shape) != (ours.input_shape, ours.heatmap_shape):
+            raise InputError(
+                f"{path.name} maps {spec.input_shape} to {spec.heatmap_shape}, but the checkpoint maps {ours.input_shape} to "
+                f"{ours.heatmap_shape}: they aren't the same model"
+            )
+        limit = tolerance(spec.export.precision if spec.export else "fp32")
+        parity = compare(session, make_reference(checkpoint.model, spec, photos), limit)
+    _judge(path, parity, limit)
+    return parity
+
+
+def _judge(path: Path, parity: Parity, limit: Tolerance) -> None:
+    if parity.relative > limit.relative:
+        raise VerificationError(
+            f"{path.name}: heatmaps differ from the torch model by {parity.relative:.2e} of the largest value on {parity.runtime}; "
+            f"allowed: {limit.relative:.0e}"
+        )
+    if parity.shift_px is not None and parity.shift_px > limit.shift_px:
+        raise VerificationError(
+            f"{path.name}: keypoints moved by {parity.shift_px:.3f} px on average on {parity.runtime}; allowed: {limit.shift_px} px"
+        )
+
+
+def _has_one_peak(heatmaps: NDArray[np.float32], margin: float) -> NDArray[np.bool_]:
+    """Say which heatmaps have one peak: none elsewhere comes within ``margin`` of it.
+
+    Where two peaks are closer than twice the artifact's error, which is held to a tolerance of its own, it may take either, and the
+    distance between them says nothing about its quality.
+    """
+    count, keypoints, height, width = heatmaps.shape
+    flat = heatmaps.reshape(count, keypoints, -1)
+    rows, columns = np.divmod(flat.argmax(-1), width)
+    near_row = np.abs(np.arange(height) - rows[..., None]) <= _PEAK_RADIUS
+    near_column = np.abs(np.arange(width) - columns[..., None]) <= _PEAK_RADIUS
+    elsewhere = np.where(near_row[..., :, None] & near_column[..., None, :], -np.inf, heatmaps)
+    alone: NDArray[np.bool_] = flat.max(-1) - elsewhere.max((-1, -2)) > margin
+    return alone
+
+
+def _stays(heatmaps: NDArray[np.float32], noise: float, shift_px: float, spec: ModelSpec) -> NDArray[np.bool_]:
+    """Say which keypoints stay within ``shift_px`` when the heatmaps carry noise of the size of the artifact's error.
+
+    A trained model's peaks do. Those of noise, as untrained heads give, don't: there the sub-pixel step divides by almost nothing.
+    """
+    generator = np.random.default_rng(0)
+    stays = np.ones(heatmaps.shape[:2], bool)
+    for _ in range(_NOISE_DRAWS):
+        disturbed = heatmaps + generator.uniform(-noise, noise, heatmaps.shape).astype(np.float32)
+        stays &= _shifts(disturbed, heatmaps, spec) <= shift_px
+    return stays
+
+
+def _shifts(heatmaps: NDArray[np.float32], reference: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float64]:
+    ours, theirs = (to_crop(decode(maps, spec.codec)[0], spec.input, spec.codec) for maps in (heatmaps, reference))
+    shifts: NDArray[np.float64] = np.linalg.norm(ours - theirs, axis=-1)
+    return shifts
+
+
+def _whole(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    height, width = image.shape[:2]
+    return np.array([[0, 0, width, height]], np.float64)

@@ -1,0 +1,72 @@
+"""Safetensors checkpoints of edgepose itself: spec and content hash are metadata entries of the file's JSON header."""
+
+import json
+import re
+from pathlib import Path
+
+from edgepose.artifact.format import SEAL_KEY, SPEC_KEY, UNSEALED, Location
+from edgepose.errors import ArtifactError
+
+__all__ = ["SafetensorsFormat"]
+
+_LENGTH_BYTES = 8
+_MAX_HEADER_BYTES = 64 << 20
+_SPEC = re.compile(rb'"edgepose\.spec":"((?:[^"\\]|\\.)*)"')
+_SEAL = re.compile(rb'"edgepose\.sha256":"([0-9a-f]{64})"')
+
+
+class SafetensorsFormat:
+    """``.safetensors`` files."""
+
+    name = "safetensors"
+    suffix = ".safetensors"
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """A header length, then a JSON object."""
+        return len(head) > _LENGTH_BYTES and head[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{" and not path.is_dir()
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The one file."""
+        return (path,)
+
+    def locate(self, path: Path) -> Location | None:
+        """Find the metadata entries."""
+        header = self._header(path)
+        specs, seals = list(_SPEC.finditer(header)), list(_SEAL.finditer(header))
+        if not specs and not seals:
+            return None
+        if len(specs) != 1 or len(seals) != 1:
+            raise ArtifactError(f"{path}: holds {len(specs)} embedded specs and {len(seals)} content hashes; expected one of each")
+        try:
+            text = json.loads(b'"' + specs[0].group(1) + b'"')
+        except ValueError:
+            raise ArtifactError(f"{path}: the embedded spec is damaged") from None
+        return Location(carrier=path, spec=text, seal=_LENGTH_BYTES + seals[0].start(1))
+
+    def write(self, path: Path, spec: str) -> None:
+        """Replace the metadata entries; the file is rewritten beside and renamed."""
+        header = self._header(path)
+        try:
+            content = json.loads(header)
+        except (ValueError, RecursionError):
+            raise ArtifactError(f"{path}: not a safetensors file: its header isn't JSON") from None
+        content["__metadata__"] = content.get("__metadata__", {}) | {SEAL_KEY: UNSEALED, SPEC_KEY: spec}
+        new = json.dumps(content, separators=(",", ":")).encode("ascii")
+        new += b" " * (-len(new) % 8)
+        staged = path.with_name(path.name + ".partial")
+        try:
+            with path.open("rb") as source, staged.open("wb") as target:
+                source.seek(_LENGTH_BYTES + len(header))
+                target.write(len(new).to_bytes(_LENGTH_BYTES, "little") + new)
+                while chunk := source.read(4 << 20):
+                    target.write(chunk)
+            staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
+
+    def _header(self, path: Path) -> bytes:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+            if length > min(_MAX_HEADER_BYTES, path.stat().st_size - _LENGTH_BYTES):
+                raise ArtifactError(f"{path}: not a safetensors file, or cut short: its header claims {length} bytes")
+            return stream.read(length)

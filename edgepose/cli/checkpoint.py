@@ -1,0 +1,40 @@
+"""Options that choose how a checkpoint is read, for the commands that take one."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepose.cli.options import input_size
+from edgepose.errors import MissingDependencyError
+from edgepose.skeleton import load_skeleton
+
+if TYPE_CHECKING:
+    from edgepose.models import Checkpoint
+
+__all__ = ["add_checkpoint_options", "read_checkpoint"]
+
+
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--dataset``, ``--skeleton`` and ``--input-size``."""
+    parser.add_argument("--dataset", help="for ViTPose+: whose expert and head to take: coco, aic, mpii, ap10k, apt36k or wholebody")
+    parser.add_argument("--skeleton", type=Path, metavar="FILE", help="JSON file that names the keypoints of the head")
+    parser.add_argument(
+        "--input-size", type=input_size, metavar="HxW", help="height and width, multiples of 16 (default: the checkpoint's)"
+    )
+
+
+def read_checkpoint(model: str | None, options: argparse.Namespace, *, name: str | None = None) -> "Checkpoint":
+    """Load the checkpoint that the options describe; ``None`` is the model in the package."""
+    try:
+        from edgepose.models import load_checkpoint
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(error.name or "torch", extra="convert", purpose="Reading a checkpoint") from None
+    from edgepose.assets import DEFAULT_MODEL
+
+    return load_checkpoint(
+        model or DEFAULT_MODEL,
+        dataset=options.dataset,
+        skeleton=load_skeleton(options.skeleton) if options.skeleton else None,
+        input_size=options.input_size,
+        name=name,
+    )

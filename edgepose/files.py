@@ -1,0 +1,56 @@
+"""Files that are written whole or not at all: made beside their final place, then renamed."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["publish", "staged_file", "staging_folder"]
+
+
+@contextmanager
+def staging_folder(out: Path) -> Iterator[Path]:
+    """Make a hidden folder inside ``out`` (which is made if need be) and remove it at the end, whatever happens."""
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".edgepose-", dir=out))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(files: tuple[Path, ...], out: Path) -> None:
+    """Move finished files or folders into ``out``, replacing those of the same name. They must be on the same file system.
+
+    The last one is the file that users name, so that it never stands there without the others.
+    """
+    for file in files:
+        final = out / file.name
+        if final.is_dir() and not final.is_symlink():
+            # A folder can't be replaced in one step: the old one steps aside into the staging folder, which is removed.
+            final.rename(file.with_name(file.name + ".replaced"))
+        file.replace(final)
+
+
+@contextmanager
+def staged_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to; on success it becomes ``path``, on failure it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix is kept: some writers choose the format by it.
+    handle, name = tempfile.mkstemp(prefix=".edgepose-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    staged = Path(name)
+    try:
+        yield staged
+        staged.chmod(0o666 & ~_umask())
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,219 @@
+"""Hugging Face ``transformers``: ``VitPoseForPoseEstimation``, described by ``config.json``.
+
+Names and defaults after ``models/vitpose`` and ``models/vitpose_backbone`` (Apache-2.0). ViTPose+ keeps its six experts, but of the heads
+COCO's alone.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from edgepose.document import from_document
+from edgepose.errors import CheckpointError, SpecError
+from edgepose.models.layouts.experts import Expert, choose_expert
+from edgepose.models.layouts.layout import Reading, count_blocks, rename, shape_of, starred
+from edgepose.models.naming import Labels
+from edgepose.models.vitpose import PATCH
+from edgepose.models.weights import WeightFile, read_json
+from edgepose.spec import Architecture, InputSpec
+
+__all__ = ["HuggingFaceLayout"]
+
+_MODULES = {
+    "backbone.patch_embed": "backbone.embeddings.patch_embeddings.projection",
+    "backbone.blocks.*.norm1": "backbone.encoder.layer.*.layernorm_before",
+    "backbone.blocks.*.attn.proj": "backbone.encoder.layer.*.attention.output.dense",
+    "backbone.blocks.*.norm2": "backbone.encoder.layer.*.layernorm_after",
+    "backbone.blocks.*.mlp.fc1": "backbone.encoder.layer.*.mlp.fc1",
+    "backbone.blocks.*.mlp.fc2": "backbone.encoder.layer.*.mlp.fc2",
+    "backbone.norm": "backbone.layernorm",
+    "head.bn1": "head.batchnorm1",
+    "head.bn2": "head.batchnorm2",
+    "head.final": "head.conv",
+}
+_LAYER = re.compile(r"backbone\.encoder\.layer\.(\d+)\.")
+_EXPERT = re.compile(r"backbone\.encoder\.layer\.\d+\.mlp\.experts\.")
+_LEFTOVER = frozenset({"backbone.embeddings.cls_token", "backbone.embeddings.mask_token"})
+_GENERIC_LABEL = re.compile(r"LABEL_\d+$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Backbone:
+    """The fields of ``VitPoseBackboneConfig`` that shape the network, with its defaults."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    layer_norm_eps: float = 1e-12
+    image_size: int | tuple[int, int] = (256, 192)
+    patch_size: int | tuple[int, int] = (PATCH, PATCH)
+    num_channels: Literal[3] = 3
+    mlp_ratio: Literal[4] = 4
+    hidden_act: Literal["gelu"] = "gelu"
+    qkv_bias: bool = True
+    num_experts: int = 1
+    out_indices: tuple[int, ...] | None = None
+    out_features: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.input_size) < PATCH or any(side % PATCH for side in self.input_size):
+            raise SpecError(f"image_size is {self.image_size}; allowed: multiples of {PATCH}")
+        if self.patch_size not in (PATCH, (PATCH, PATCH)):
+            raise SpecError(f"patch_size is {self.patch_size}; allowed: {PATCH}")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
+
+    @property
+    def depth(self) -> int:
+        """Number of layers before the features that the head takes: the last of those asked for."""
+        stages = self.num_hidden_layers + 1
+        wanted = self.out_indices
+        if wanted is None and self.out_features is not None:
+            names = ["stem", *(f"stage{number}" for number in range(1, stages))]
+            wanted = tuple(names.index(name) if name in names else stages for name in self.out_features)
+        if wanted is None:
+            return self.num_hidden_layers
+        if not wanted or not all(-stages <= stage < stages for stage in wanted):
+            raise SpecError(f"out_indices is {self.out_indices} and out_features {self.out_features}; allowed: stages 0 to {stages - 1}")
+        return max(stage % stages for stage in wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Config:
+    """The fields of ``VitPoseConfig`` that matter here, with its defaults; ``edges`` is an addition of the published checkpoints."""
+
+    model_type: Literal["vitpose"] = "vitpose"
+    # Without a backbone's configuration, transformers takes the features of stage 4.
+    backbone_config: _Backbone = _Backbone(out_indices=(4,))
+    use_simple_decoder: bool = True
+    scale_factor: Literal[4] = 4
+    id2label: dict[str, str] | None = None
+    edges: tuple[tuple[int, int], ...] | None = None
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, object]) -> "_Config":
+        """Read ``config.json``.
+
+        Raises:
+            SpecError: a field has a value that ViTPose can't be built with.
+        """
+        document = _known(document, cls)
+        backbone = document.pop("backbone_config", None)
+        if isinstance(backbone, dict):
+            document["backbone_config"] = _known(backbone, _Backbone)
+        return from_document(cls, document, where="config.json")
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network's shape."""
+        backbone = self.backbone_config
+        return Architecture(
+            dim=backbone.hidden_size,
+            depth=backbone.depth,
+            heads=backbone.num_attention_heads,
+            head="simple" if self.use_simple_decoder else "classic",
+            layer_norm_eps=backbone.layer_norm_eps,
+        )
+
+    def read_labels(self) -> Labels | None:
+        """Return keypoint names and links; ``None`` where the names are transformers' placeholders."""
+        if not self.id2label or all(_GENERIC_LABEL.match(name) for name in self.id2label.values()):
+            return None
+        numbers = [str(number) for number in range(len(self.id2label))]
+        if set(numbers) != set(self.id2label):
+            raise SpecError(f"id2label numbers its keypoints {', '.join(self.id2label)}; expected 0 to {len(numbers) - 1}")
+        names = tuple(self.id2label[number] for number in numbers)
+        return Labels(name=f"keypoints-{len(names)}", keypoints=names, links=self.edges or ())
+
+
+def _known(document: Mapping[str, object], cls: type[_Backbone] | type[_Config]) -> dict[str, object]:
+    names = {field.name for field in fields(cls)}
+    return {name: value for name, value in document.items() if name in names}
+
+
+class HuggingFaceLayout:
+    """Names of ``transformers``."""
+
+    name = "huggingface"
+
+    def matches(self, file: WeightFile) -> bool:
+        """``backbone.embeddings`` and ``backbone.encoder``."""
+        return any(name.startswith(("backbone.embeddings.", "backbone.encoder.layer.")) for name in file.tensors)
+
+    def read(self, file: WeightFile, dataset: str | None) -> Reading:
+        """Follow ``config.json``.
+
+        Raises:
+            CheckpointError: there is none, or it describes what ViTPose doesn't have.
+        """
+        path = file.folder / "config.json"
+        if not path.is_file():
+            raise CheckpointError(f"{file.where}: has the tensor names of transformers, which need a config.json beside the file")
+        try:
+            config = _Config.from_json(read_json(path, file.where))
+            architecture = config.architecture
+        except SpecError as error:
+            raise CheckpointError(f"{file.where}: {error}") from None
+        backbone = config.backbone_config
+        keypoints = shape_of(file, "head.conv.weight", 4)[0]
+        expert = None
+        if backbone.num_experts > 1:
+            expert = choose_expert(dataset, experts=backbone.num_experts, keypoints=keypoints, where=file.where)
+        depth = architecture.depth
+        present = count_blocks(file, "backbone.encoder.layer.")
+        if present < depth:
+            raise CheckpointError(f"{file.where}: has {present} layers; config.json asks for {depth}")
+
+        return Reading(
+            layout=self.name,
+            architecture=architecture,
+            keypoints=keypoints,
+            sources=lambda name: _sources(name, expert, qkv_bias=backbone.qkv_bias),
+            unused=frozenset(name for name in file.tensors if _is_unused(name, depth, has_experts=expert is not None)),
+            grid=(backbone.input_size[0] // PATCH, backbone.input_size[1] // PATCH),
+            expert=expert.dataset if expert else "",
+            head=expert.head if expert else "",
+            labels=config.read_labels,
+            input=_read_normalization(file),
+            notes=expert.notes if expert else (),
+        )
+
+
+def _sources(name: str, expert: Expert | None, *, qkv_bias: bool) -> tuple[str, ...]:
+    general, number = starred(name)
+    if general == "backbone.pos_embed":
+        return ("backbone.embeddings.position_embeddings",)
+    if general.startswith("backbone.blocks.*.attn.qkv."):
+        leaf = general.rpartition(".")[2]
+        if leaf == "bias" and not qkv_bias:
+            return ()
+        return tuple(f"backbone.encoder.layer.{number}.attention.attention.{part}.{leaf}" for part in ("query", "key", "value"))
+    theirs = rename(name, _MODULES)
+    if expert and general.startswith("backbone.blocks.*.mlp.fc2."):
+        return theirs, theirs.replace(".fc2.", f".experts.{expert.index}.")
+    return (theirs,)
+
+
+def _is_unused(name: str, depth: int, *, has_experts: bool) -> bool:
+    layer = _LAYER.match(name)
+    # Features may be taken from an earlier stage; the layers after it stay in the file.
+    beyond = layer is not None and int(layer.group(1)) >= depth
+    return beyond or name in _LEFTOVER or (has_experts and bool(_EXPERT.match(name)))
+
+
+def _read_normalization(file: WeightFile) -> InputSpec | None:
+    """Read mean and standard deviation from ``preprocessor_config.json``, where there is one that states them."""
+    path = file.folder / "preprocessor_config.json"
+    if not path.is_file():
+        return None
+    document = read_json(path, file.where)
+    if document.get("image_mean") is None or document.get("image_std") is None:
+        return None
+    try:
+        return from_document(InputSpec, {"mean": document["image_mean"], "std": document["image_std"]}, where=path.name)
+    except SpecError as error:
+        raise CheckpointError(f"{file.where}: {error}") from None

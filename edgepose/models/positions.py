@@ -1,0 +1,57 @@
+"""Position grids: their size, the class-token slot of the original, and other resolutions."""
+
+import math
+
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["fold_class_slot", "infer_grid", "resize_positions"]
+
+Grid = tuple[int, int]
+
+
+def infer_grid(slots: int, *, stated: Grid | None = None) -> Grid | None:
+    """Infer rows and columns of a position tensor from its number of slots, one of which may be the class token's.
+
+    ViTPose's inputs are portraits of 4:3, so that is tried first, then a square; ``stated``, the grid of the size the user asked for, is
+    believed only where it accounts for every slot and neither of them does.
+
+    Returns:
+        Rows and columns, or ``None`` where no grid fits.
+    """
+    for tokens in (slots, slots - 1):
+        unit = math.isqrt(max(tokens, 0) // 12)
+        if tokens > 0 and tokens == 12 * unit**2:
+            return 4 * unit, 3 * unit
+    for tokens in (slots, slots - 1):
+        side = math.isqrt(max(tokens, 0))
+        if side > 1 and tokens == side**2:
+            return side, side
+    if stated is not None and stated[0] * stated[1] in (slots, slots - 1):
+        return stated
+    return None
+
+
+def fold_class_slot(positions: Tensor, grid: Grid) -> Tensor:
+    """Return positions (1, rows·columns, C) from (1, rows·columns [+ 1], C).
+
+    The original has a slot for a class token but no such token: it adds the slot to every position
+    (ViTAE-Transformer/ViTPose, ``mmpose/models/backbones/vit.py``, Apache-2.0). Doing so once, here, gives the same sum.
+    """
+    if positions.shape[1] == grid[0] * grid[1]:
+        return positions
+    return positions[:, 1:] + positions[:, :1]
+
+
+def resize_positions(positions: Tensor, old: Grid, new: Grid) -> Tensor:
+    """Interpolate a folded position grid (1, rows·columns, C) for another input size.
+
+    Bicubic without aligned corners, as the original does when it loads weights (``mmcv_custom/checkpoint.py``). Interpolation keeps
+    constants, so the order of this and ``fold_class_slot`` doesn't matter.
+    """
+    if old == new:
+        return positions
+    dim = positions.shape[-1]
+    image = positions.reshape(1, *old, dim).permute(0, 3, 1, 2)
+    resized = F.interpolate(image, size=new, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1).reshape(1, new[0] * new[1], dim)

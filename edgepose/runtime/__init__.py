@@ -1,0 +1,10 @@
+"""Run any artifact on any runtime, through one ``Session``.
+
+``load`` opens a file by what it is; ``list_runtimes`` says what this machine has. A new runtime is one file here, plus its line in
+``registry``.
+"""
+
+from edgepose.runtime.registry import list_runtimes, load
+from edgepose.runtime.session import Session, SessionInfo
+
+__all__ = ["Session", "SessionInfo", "list_runtimes", "load"]

@@ -1,0 +1,107 @@
+"""Core ML: ``.mlpackage`` files on macOS, through coremltools.
+
+A device is a set of compute units that Core ML may use: ``all``, ``cpu``, ``gpu`` (and CPU) or ``ne`` (Neural Engine and CPU). Core ML
+decides within the set, operator by operator, and doesn't say how; ``info.device`` is therefore the set.
+"""
+
+import platform
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.artifact import Artifact
+from edgepose.errors import ArtifactError, DeviceError, InputError
+from edgepose.runtime.packages import find_version, import_package
+from edgepose.runtime.ports import Port, check_ports
+from edgepose.runtime.request import DeviceRequest
+from edgepose.runtime.session import SessionInfo
+
+__all__ = ["RUNTIME", "CoreMLEngine", "CoreMLRuntime"]
+
+_EXTRA = "coreml"
+_PURPOSE = "running a Core ML package"
+_ALL = "all"
+_COMPUTE_UNITS = {_ALL: "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}
+_ALIASES = {"npu": ("ne",)}
+
+
+class CoreMLRuntime:
+    """The ``coremltools`` package and the Core ML framework of macOS."""
+
+    def version(self) -> str:
+        """Version of coremltools."""
+        if platform.system() != "Darwin":
+            raise DeviceError("Core ML runs on macOS; elsewhere 'mil:auto' evaluates a Core ML package, slowly")
+        return find_version("coremltools", extra=_EXTRA, purpose=_PURPOSE)
+
+    def devices(self) -> tuple[str, ...]:
+        """The sets of compute units."""
+        return tuple(_COMPUTE_UNITS)
+
+    def open(self, artifact: Artifact, request: DeviceRequest) -> "CoreMLEngine":
+        """Compile and load a package."""
+        version = self.version()
+        device = request.choose(self.devices(), runtime="coreml", preferred=_ALL, aliases=_ALIASES)
+        if request.options:
+            raise InputError(f"Core ML has no options, but these were given: {', '.join(request.options)}")
+        coremltools = import_package("coremltools", extra=_EXTRA, purpose=_PURPOSE)
+        units = _COMPUTE_UNITS[device]
+        try:
+            model = coremltools.models.MLModel(str(artifact.path), compute_units=coremltools.ComputeUnit[units])
+            description = model.get_spec().description
+        except Exception as error:  # Core ML's errors come through as several types
+            raise ArtifactError(f"{artifact.path}: Core ML can't load the model: {error}") from None
+        batch = check_ports(artifact, _describe(description.input), _describe(description.output))
+        info = SessionInfo(
+            runtime="coreml",
+            version=version,
+            requested=request.text,
+            device=units,
+            threads=None,
+            batch=batch,
+            details={"macos": platform.mac_ver()[0]},
+        )
+        return CoreMLEngine(model, description.input[0].name, description.output[0].name, info)
+
+
+class CoreMLEngine:
+    """A loaded package. Core ML wants one call at a time on a model; calls from several threads wait for each other."""
+
+    def __init__(self, model: Any, input_name: str, output_name: str, info: SessionInfo) -> None:
+        self.info = info
+        self._model = model
+        self._input = input_name
+        self._output = output_name
+        self._lock = threading.Lock()
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run one batch."""
+        with self._lock:
+            heatmaps = self._model.predict({self._input: batch})[self._output]
+        return np.array(heatmaps, np.float32)
+
+    def close(self) -> None:
+        """Free the model, after the call that is running."""
+        with self._lock:
+            self._model = None
+
+
+def _describe(features: Any) -> list[Port]:
+    """Read ``FeatureDescription`` messages of the model's protobuf specification."""
+    ports = []
+    for feature in features:
+        array = feature.type.multiArrayType
+        kind = array.ArrayDataType.Name(array.dataType).lower() if feature.type.WhichOneof("Type") == "multiArrayType" else "no array"
+        shape: list[int | None] = list(array.shape)
+        # A flexible dimension is a range whose upper bound is -1 (none) or above the lower one; ``shape`` then holds an example.
+        for index, size in enumerate(array.shapeRange.sizeRanges):
+            if size.upperBound != size.lowerBound:
+                shape[index] = None
+        # The output of a flexible model is described without a shape.
+        ports.append(Port(name=feature.name, dtype=kind, shape=tuple(shape) or None))
+    return ports
+
+
+RUNTIME = CoreMLRuntime()

@@ -1,0 +1,129 @@
+"""LiteRT: TFLite files on the CPU (XNNPACK), and on the GPU where the installed package has an accelerator for it.
+
+The package is ``ai-edge-litert``, or its predecessor ``tflite-runtime`` where only that is installed; the version says which.
+"""
+
+import importlib.util
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.artifact import Artifact
+from edgepose.errors import ArtifactError, InputError
+from edgepose.runtime import litert_gpu
+from edgepose.runtime.packages import find_version, import_package
+from edgepose.runtime.ports import Port, check_ports
+from edgepose.runtime.request import DeviceRequest
+from edgepose.runtime.session import Engine, SessionInfo
+
+__all__ = ["RUNTIME", "InterpreterEngine", "LiteRTRuntime"]
+
+_EXTRA = "litert"
+_PURPOSE = "running a TFLite file"
+_CPU, _GPU = "cpu", "gpu"
+_PREDECESSOR = "tflite_runtime"
+_DEFAULT_THREADS = 4
+
+
+class LiteRTRuntime:
+    """The ``ai_edge_litert`` or ``tflite_runtime`` package."""
+
+    def version(self) -> str:
+        """Name and version of the package."""
+        package = _package()
+        version = find_version(package, extra=_EXTRA, purpose=_PURPOSE, distributions=(package.replace("_", "-"),))
+        return f"{package.replace('_', '-')} {version}"
+
+    def devices(self) -> tuple[str, ...]:
+        """The CPU, and the GPU if its accelerator starts on this machine."""
+        return (_CPU, _GPU) if self._adapter() is not None else (_CPU,)
+
+    def open(self, artifact: Artifact, request: DeviceRequest) -> Engine:
+        """Load a model on the CPU or the GPU; ``auto`` is the CPU, where every model runs at the precision it was verified with."""
+        # Looking for a GPU takes half a second: only where one is asked for.
+        available = (_CPU,) if request.device in (_CPU, "auto") else self.devices()
+        if request.choose(available, runtime="litert", preferred=_CPU) == _GPU:
+            return litert_gpu.open_gpu(artifact, request, version=self.version(), adapter=self._adapter() or "")
+        return self._open_cpu(artifact, request)
+
+    def _adapter(self) -> str | None:
+        return None if _package() == _PREDECESSOR else litert_gpu.find_adapter()
+
+    def _open_cpu(self, artifact: Artifact, request: DeviceRequest) -> "InterpreterEngine":
+        if request.options:
+            raise InputError(f"LiteRT has no options on the CPU, but these were given: {', '.join(request.options)}")
+        module = import_package(f"{_package()}.interpreter", extra=_EXTRA, purpose=_PURPOSE)
+        threads = request.threads or _count_threads()
+        try:
+            interpreter = module.Interpreter(model_path=str(artifact.path), num_threads=threads)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{artifact.path}: LiteRT can't load the model: {error}") from None
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        batch = check_ports(artifact, _describe(inputs), _describe(outputs))
+        if batch is None:
+            raise ArtifactError(f"{artifact.path}: the model has no batch size of its own; LiteRT runs files that are compiled for one")
+        info = SessionInfo(
+            runtime="litert",
+            version=self.version(),
+            requested=request.text,
+            device=_CPU,
+            threads=request.threads,
+            batch=batch,
+            details={"threads": str(threads)},
+        )
+        return InterpreterEngine(interpreter, inputs[0]["index"], outputs[0]["index"], info)
+
+
+class InterpreterEngine:
+    """An interpreter on the CPU. It runs one call at a time, on all its threads; calls from several threads wait for each other."""
+
+    def __init__(self, interpreter: Any, input_index: int, output_index: int, info: SessionInfo) -> None:
+        self.info = info
+        self._interpreter = interpreter
+        self._input = input_index
+        self._output = output_index
+        self._lock = threading.Lock()
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run one batch; input and output are copied."""
+        with self._lock:
+            self._interpreter.set_tensor(self._input, batch)
+            self._interpreter.invoke()
+            heatmaps: NDArray[np.float32] = self._interpreter.get_tensor(self._output)
+        return heatmaps
+
+    def close(self) -> None:
+        """Free the interpreter, after the call that is running."""
+        with self._lock:
+            self._interpreter = None
+
+
+def _package() -> str:
+    if importlib.util.find_spec("ai_edge_litert") is None and importlib.util.find_spec(_PREDECESSOR) is not None:
+        return _PREDECESSOR
+    return "ai_edge_litert"
+
+
+def _count_threads() -> int:
+    """LiteRT itself would take one thread. More than four reach the slow cores of a phone, which hold the fast ones up."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, _DEFAULT_THREADS)
+
+
+def _describe(tensors: Sequence[Mapping[str, Any]]) -> list[Port]:
+    return [
+        Port(
+            name=tensor["name"],
+            dtype=np.dtype(tensor["dtype"]).name,
+            shape=tuple(None if side < 0 else int(side) for side in tensor["shape_signature"]),
+        )
+        for tensor in tensors
+    ]
+
+
+RUNTIME = LiteRTRuntime()

@@ -1,0 +1,252 @@
+"""``ModelSpec``: everything needed to use a model without the code that trained it.
+
+A spec is a frozen dataclass with a versioned JSON form. It is written *into* every file edgepose makes, so that one file is enough to run:
+what goes in (size, normalization), how heatmaps become keypoints (codec, skeleton), where the weights come from, and, for a converted
+file, how it was made and how far its outputs were from the original model's when it was executed.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgepose.document import from_document, parse_json, to_document
+from edgepose.errors import SpecError
+from edgepose.skeleton import Skeleton
+
+__all__ = [
+    "SPEC_VERSION",
+    "Architecture",
+    "Codec",
+    "ExportRecord",
+    "InputSpec",
+    "ModelSpec",
+    "Parity",
+    "Precision",
+    "Provenance",
+]
+
+SPEC_VERSION = 1
+HEATMAP_STRIDE = 4
+MAX_INPUT_SIDE = 4096
+
+Precision = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What the network takes: float32 (N, 3, height, width), RGB, ``(pixel / 255 - mean) / std`` per channel.
+
+    Attributes:
+        height: pixels, a multiple of 16.
+        width: pixels, a multiple of 16.
+        mean: per channel, of pixels in 0…1.
+        std: per channel, of pixels in 0…1.
+    """
+
+    height: int = 256
+    width: int = 192
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        for side, value in (("height", self.height), ("width", self.width)):
+            if value % 16 or not 32 <= value <= MAX_INPUT_SIDE:
+                raise SpecError(f"input {side} is {value}; allowed: multiples of 16 from 32 to {MAX_INPUT_SIDE}")
+        if min(self.std) <= 0:
+            raise SpecError(f"input std is {self.std}; every value must be above zero")
+
+    @property
+    def heatmap_size(self) -> tuple[int, int]:
+        """Height and width of the heatmaps."""
+        return self.height // HEATMAP_STRIDE, self.width // HEATMAP_STRIDE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """How a box becomes a crop and heatmaps become keypoints: a property of how the head was trained.
+
+    Attributes:
+        kind: ``udp``: unbiased (UDP) crop geometry with DARK refinement; ``standard``: mmpose's classic affine crop, a quarter-pixel
+            offset towards the higher neighbour, and mirrored heatmaps shifted by one pixel in the flip test.
+        padding: the box, grown to the input's aspect ratio, is enlarged by this factor.
+        blur_kernel: side of the Gaussian kernel, in heatmap pixels, that smooths heatmaps before DARK (``udp`` only).
+    """
+
+    kind: Literal["udp", "standard"] = "udp"
+    padding: float = 1.25
+    blur_kernel: int = 11
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.padding <= 10:
+            raise SpecError(f"codec padding is {self.padding}; allowed: 0.1 to 10")
+        if self.blur_kernel % 2 == 0 or not 1 <= self.blur_kernel <= 63:
+            raise SpecError(f"codec blur_kernel is {self.blur_kernel}; allowed: odd numbers from 1 to 63")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """The network's shape: what a checkpoint reader inferred, and what rebuilds the torch model.
+
+    Attributes:
+        dim: channels of the token stream.
+        depth: number of transformer blocks.
+        heads: attention heads.
+        head: ``classic`` or ``simple``.
+        layer_norm_eps: epsilon of every LayerNorm (1e-6 in ViTPose, 1e-12 in Hugging Face's configurations).
+    """
+
+    dim: int
+    depth: int
+    heads: int
+    head: Literal["classic", "simple"]
+    layer_norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if min(self.dim, self.depth, self.heads) < 1 or self.dim % self.heads:
+            raise SpecError(f"architecture has dim {self.dim}, depth {self.depth}, heads {self.heads}; heads must divide dim")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where the weights come from.
+
+    Attributes:
+        source: file name or hub id of the checkpoint, never a path.
+        sha256: hash of the checkpoint's weight file, in hex; empty where there is none.
+        layout: ``vitpose``, ``mmpose``, ``huggingface``, ``edgepose``: the key layout it was read in.
+        dataset: the data set whose head, and expert for ViTPose+, was taken.
+        licence: SPDX id where known, else empty.
+        notes: anything a user of the weights should know.
+    """
+
+    source: str
+    sha256: str = ""
+    layout: str = "edgepose"
+    dataset: str = ""
+    licence: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How far an executed artifact was from the float32 torch model on real crops.
+
+    Attributes:
+        crops: number of crops compared.
+        max_abs: largest absolute heatmap difference.
+        relative: ``max_abs`` over the reference's largest absolute value.
+        shift_px: mean keypoint distance in input pixels, over the keypoints that the reference decides; ``None`` where it decides none.
+        max_shift_px: largest such distance, or ``None``.
+        compared: number of keypoints in ``shift_px``.
+        undecided: keypoints left out, because the reference heatmap has a second peak within twice ``max_abs`` of the first, or one so
+            flat that noise of that size moves it: an untrained head's, say.
+        runtime: what executed the artifact, e.g. ``onnxruntime 1.32.0 (CPUExecutionProvider)``.
+    """
+
+    crops: int
+    max_abs: float
+    relative: float
+    shift_px: float | None
+    max_shift_px: float | None
+    compared: int
+    undecided: int
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRecord:
+    """How a converted file was made, and what executing it showed.
+
+    Attributes:
+        target: ``openvino``, ``onnx``, ``litert`` or ``coreml``.
+        precision: ``fp32`` or ``fp16``.
+        batch: the static batch size, or ``None`` where any size runs.
+        tools: name → version of the packages that wrote the file.
+        details: target-specific facts, e.g. the ONNX opset.
+        parity: the comparisons made before the file got its name, one per runtime that executed it; empty only while it is being made.
+    """
+
+    target: str
+    precision: Precision
+    batch: int | None
+    tools: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+    parity: tuple[Parity, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and not 1 <= self.batch <= 4096:
+            raise SpecError(f"batch is {self.batch}; allowed: 1 to 4096, or null for dynamic")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Everything needed to use a model without its training code.
+
+    Attributes:
+        name: short name, used for file names, e.g. ``vitpose-s-coco``.
+        architecture: the network's shape.
+        skeleton: the keypoints, in the order of the heatmaps.
+        input: size and normalization.
+        codec: crop geometry and heatmap decoding.
+        provenance: where the weights come from.
+        export: how the file was made; ``None`` for weights that have not been converted.
+    """
+
+    name: str
+    architecture: Architecture
+    skeleton: Skeleton
+    provenance: Provenance
+    input: InputSpec = InputSpec()
+    codec: Codec = Codec()
+    export: ExportRecord | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(letter.isalnum() or letter in "-_.+" for letter in self.name) or self.name.startswith("."):
+            raise SpecError(f"model name is {self.name!r}; allowed: letters, digits, '-', '_', '.', '+'")
+
+    @property
+    def keypoints(self) -> int:
+        """Number of keypoints, K."""
+        return len(self.skeleton.keypoints)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one input."""
+        return 3, self.input.height, self.input.width
+
+    @property
+    def heatmap_shape(self) -> tuple[int, int, int]:
+        """Keypoints, height and width of one output."""
+        return self.keypoints, *self.input.heatmap_size
+
+    def to_json(self) -> str:
+        """Return compact JSON text, ASCII only, with the format's version."""
+        return json.dumps({"edgepose_spec": SPEC_VERSION} | to_document(self), separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, where: str = "spec") -> "ModelSpec":
+        """Read what ``to_json`` wrote.
+
+        Args:
+            text: the JSON text.
+            where: how error messages name the document.
+
+        Raises:
+            SpecError: the text isn't JSON, is of another version, or a field is missing, unknown or wrong.
+        """
+        return cls.from_document(parse_json(text, where=where), where=where)
+
+    @classmethod
+    def from_document(cls, document: object, *, where: str = "spec") -> "ModelSpec":
+        """Read the parsed form of what ``to_json`` wrote; see ``from_json``."""
+        if not isinstance(document, dict) or "edgepose_spec" not in document:
+            raise SpecError(f"{where} isn't an edgepose spec")
+        version = document["edgepose_spec"]
+        if version != SPEC_VERSION:
+            raise SpecError(f"{where} has version {version!r}; this edgepose reads version {SPEC_VERSION}: convert the model again")
+        return from_document(cls, {key: value for key, value in document.items() if key != "edgepose_spec"}, where=where)
+
+    def replace_export(self, export: ExportRecord) -> "ModelSpec":
+        """Return a copy that records how it was exported."""
+        return dataclasses.replace(self, export=export)

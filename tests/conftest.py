@@ -1,0 +1,10 @@
+import pytest
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory):
+    """Tiny model files in every format; see ``artifacts.TinyArtifacts``."""
+    # Imported here: it brings torch, which most tests don't need.
+    from artifacts import TinyArtifacts, session_folder
+
+    return TinyArtifacts(session_folder(tmp_path_factory.getbasetemp()))

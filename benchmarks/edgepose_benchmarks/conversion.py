@@ -15,7 +15,7 @@ import torch
 
 from edgepose.cli.table import format_table
 from edgepose.models import Checkpoint, save_checkpoint
-from edgepose.models.sizes import SIZES, Size
+from edgepose.models.sizes import SIZES
 from edgepose.models.vitpose import ViTPose, VitPoseConfig
 from edgepose.skeleton import get_skeleton
 from edgepose.spec import Architecture, ModelSpec, Provenance
@@ -24,11 +24,12 @@ from edgepose_benchmarks.process import measure
 __all__ = ["main", "random_checkpoint"]
 
 
-def random_checkpoint(size: Size, path: Path) -> None:
-    """Write a ViTPose of ``size`` with the classic head and random weights."""
+def random_checkpoint(name: str, path: Path) -> None:
+    """Write a ViTPose of the size called ``name`` (``ti``, ``s`` …) with the classic head and random weights."""
     torch.manual_seed(0)
+    size = next(size for size in SIZES if size.name == name)
     spec = ModelSpec(
-        name=f"vitpose-{size.name}",
+        name=f"vitpose-{name}",
         architecture=Architecture(dim=size.dim, depth=size.depth, heads=size.heads, head="classic"),
         skeleton=get_skeleton("coco"),
         provenance=Provenance(source="random weights, for measuring"),
@@ -42,10 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--huge", action="store_true", help="ViTPose-H instead of S; needs some 20 GB")
     options = parser.parse_args(arguments)
     name, targets = ("h", "openvino,onnx") if options.huge else ("s", "openvino,onnx,litert,coreml")
-    size = next(size for size in SIZES if size.name == name)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / f"vitpose-{name}.safetensors"
-        random_checkpoint(size, checkpoint)
+        random_checkpoint(name, checkpoint)
         command = [
             sys.executable,
             "-m",

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from edgepose.artifact.format import SEAL_KEY, SPEC_KEY, UNSEALED, Location
+from edgepose.artifact.format import MAX_DOCUMENT_BYTES, SEAL_KEY, SPEC_KEY, UNSEALED, Location
 from edgepose.errors import ArtifactError
 
 __all__ = ["SafetensorsFormat"]
@@ -41,6 +41,8 @@ class SafetensorsFormat:
             text = json.loads(b'"' + specs[0].group(1) + b'"')
         except ValueError:
             raise ArtifactError(f"{path}: the embedded spec is damaged") from None
+        if len(text) > MAX_DOCUMENT_BYTES:
+            raise ArtifactError(f"{path}: the embedded spec has {len(text)} bytes; allowed: {MAX_DOCUMENT_BYTES}")
         return Location(carrier=path, spec=text, seal=_LENGTH_BYTES + seals[0].start(1))
 
     def write(self, path: Path, spec: str) -> None:

@@ -50,7 +50,7 @@ def _check_names(file: WeightFile, reading: Reading, sources: Mapping[str, tuple
     unexpected = file.tensors.keys() - used - reading.unused
     faults = [f"{kind} {_list(names)}" for kind, names in (("lacks", missing), ("has unexpected", unexpected)) if names]
     if faults:
-        raise CheckpointError(f"{file.where}: read as a {reading.layout} checkpoint, it {' and '.join(faults)}")
+        raise CheckpointError(f"{file.where}: read in the {reading.layout} layout, it {' and '.join(faults)}")
 
 
 def _list(names: "list[str] | set[str]") -> str:

@@ -145,7 +145,8 @@ class ViT(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         features: Tensor = self.norm(tokens).transpose(1, 2).reshape(-1, self.dim, rows, columns)
-        return features
+        # Without this, torch runs the head on its channels-last kernels, which round differently from those of the reference.
+        return features.contiguous()
 
 
 class ClassicHead(nn.Module):

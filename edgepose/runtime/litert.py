@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.artifact import Artifact
-from edgepose.errors import ArtifactError, InputError
+from edgepose.errors import ArtifactError, DeviceError, InputError
 from edgepose.runtime import litert_gpu
 from edgepose.runtime.packages import find_version, import_package
 from edgepose.runtime.ports import Port, check_ports
-from edgepose.runtime.request import DeviceRequest
+from edgepose.runtime.request import AUTO, DeviceRequest
 from edgepose.runtime.session import Engine, SessionInfo
 
 __all__ = ["RUNTIME", "InterpreterEngine", "LiteRTRuntime"]
@@ -27,6 +27,7 @@ _PURPOSE = "running a TFLite file"
 _CPU, _GPU = "cpu", "gpu"
 _PREDECESSOR = "tflite_runtime"
 _DEFAULT_THREADS = 4
+_TOO_NEW_NUMPY = 2
 
 
 class LiteRTRuntime:
@@ -35,8 +36,15 @@ class LiteRTRuntime:
     def version(self) -> str:
         """Name and version of the package."""
         package = _package()
-        version = find_version(package, extra=_EXTRA, purpose=_PURPOSE, distributions=(package.replace("_", "-"),))
-        return f"{package.replace('_', '-')} {version}"
+        name = package.replace("_", "-")
+        version = find_version(package, extra=_EXTRA, purpose=_PURPOSE, distributions=(name,))
+        if package == _PREDECESSOR and int(np.__version__.split(".")[0]) >= _TOO_NEW_NUMPY:
+            # It would fail in the middle of loading a model, with pages of traceback.
+            raise DeviceError(
+                f"{name} {version} was built for NumPy 1 and can't run with NumPy {np.__version__}. Try: pip install 'edgepose[tflite]', "
+                "which brings an older NumPy, or 'edgepose[litert]', its successor"
+            )
+        return f"{name} {version}"
 
     def devices(self) -> tuple[str, ...]:
         """The CPU, and the GPU if its accelerator starts on this machine."""
@@ -45,28 +53,16 @@ class LiteRTRuntime:
     def open(self, artifact: Artifact, request: DeviceRequest) -> Engine:
         """Load a model on the CPU or the GPU; ``auto`` is the CPU, where every model runs at the precision it was verified with."""
         # Looking for a GPU takes half a second: only where one is asked for.
-        available = (_CPU,) if request.device in (_CPU, "auto") else self.devices()
-        if request.choose(available, runtime="litert", preferred=_CPU) == _GPU:
-            return litert_gpu.open_gpu(artifact, request, version=self.version(), adapter=self._adapter() or "")
-        return self._open_cpu(artifact, request)
-
-    def _adapter(self) -> str | None:
-        return None if _package() == _PREDECESSOR else litert_gpu.find_adapter()
-
-    def _open_cpu(self, artifact: Artifact, request: DeviceRequest) -> "InterpreterEngine":
+        available = (_CPU,) if request.device in (_CPU, AUTO) else self.devices()
+        device = request.choose(available, runtime="litert", preferred=_CPU)
+        # For the GPU too: the interpreter checks the file's structure, without which the accelerator may crash on a broken one.
+        threads = request.threads or _count_threads()
+        interpreter = _read(artifact, threads)
+        batch = _check(artifact, interpreter)
+        if device == _GPU:
+            return litert_gpu.open_gpu(artifact, request, version=self.version(), adapter=self._adapter() or "", batch=batch)
         if request.options:
             raise InputError(f"LiteRT has no options on the CPU, but these were given: {', '.join(request.options)}")
-        module = import_package(f"{_package()}.interpreter", extra=_EXTRA, purpose=_PURPOSE)
-        threads = request.threads or _count_threads()
-        try:
-            interpreter = module.Interpreter(model_path=str(artifact.path), num_threads=threads)
-            interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ArtifactError(f"{artifact.path}: LiteRT can't load the model: {error}") from None
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        batch = check_ports(artifact, _describe(inputs), _describe(outputs))
-        if batch is None:
-            raise ArtifactError(f"{artifact.path}: the model has no batch size of its own; LiteRT runs files that are compiled for one")
         info = SessionInfo(
             runtime="litert",
             version=self.version(),
@@ -76,17 +72,20 @@ class LiteRTRuntime:
             batch=batch,
             details={"threads": str(threads)},
         )
-        return InterpreterEngine(interpreter, inputs[0]["index"], outputs[0]["index"], info)
+        return InterpreterEngine(interpreter, info)
+
+    def _adapter(self) -> str | None:
+        return None if _package() == _PREDECESSOR else litert_gpu.find_adapter()
 
 
 class InterpreterEngine:
     """An interpreter on the CPU. It runs one call at a time, on all its threads; calls from several threads wait for each other."""
 
-    def __init__(self, interpreter: Any, input_index: int, output_index: int, info: SessionInfo) -> None:
+    def __init__(self, interpreter: Any, info: SessionInfo) -> None:
         self.info = info
         self._interpreter = interpreter
-        self._input = input_index
-        self._output = output_index
+        self._input = interpreter.get_input_details()[0]["index"]
+        self._output = interpreter.get_output_details()[0]["index"]
         self._lock = threading.Lock()
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -101,6 +100,23 @@ class InterpreterEngine:
         """Free the interpreter, after the call that is running."""
         with self._lock:
             self._interpreter = None
+
+
+def _read(artifact: Artifact, threads: int) -> Any:
+    module = import_package(f"{_package()}.interpreter", extra=_EXTRA, purpose=_PURPOSE)
+    try:
+        interpreter = module.Interpreter(model_path=str(artifact.path), num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{artifact.path}: LiteRT can't load the model: {error}") from None
+    return interpreter
+
+
+def _check(artifact: Artifact, interpreter: Any) -> int:
+    batch = check_ports(artifact, _describe(interpreter.get_input_details()), _describe(interpreter.get_output_details()))
+    if batch is None:
+        raise ArtifactError(f"{artifact.path}: the model has no batch size of its own; LiteRT runs files that are compiled for one")
+    return batch
 
 
 def _package() -> str:

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from edgepose.artifact import Artifact
 from edgepose.errors import ArtifactError, DeviceError, InputError
 from edgepose.runtime.packages import import_package
-from edgepose.runtime.ports import Port, check_ports
 from edgepose.runtime.request import DeviceRequest
 from edgepose.runtime.session import SessionInfo
 
@@ -68,14 +67,15 @@ def find_adapter() -> str | None:
     return adapter.group(1).strip() if adapter else ""
 
 
-def open_gpu(artifact: Artifact, request: DeviceRequest, *, version: str, adapter: str) -> "CompiledModelEngine":
+def open_gpu(artifact: Artifact, request: DeviceRequest, *, version: str, adapter: str, batch: int) -> "CompiledModelEngine":
     """Load a model on the GPU.
 
     Args:
-        artifact: the file.
+        artifact: a file that LiteRT's interpreter has read: this loader may crash on a broken one.
         request: its options are the fields of LiteRT's ``GpuOptions``, such as ``enforce_f32=true``.
         version: for the session's info.
         adapter: what ``find_adapter`` returned.
+        batch: the batch size that the file is compiled for.
 
     Raises:
         ArtifactError: LiteRT rejects the file.
@@ -93,11 +93,6 @@ def open_gpu(artifact: Artifact, request: DeviceRequest, *, version: str, adapte
             model = _compile(artifact, accelerator.GPU | accelerator.CPU, options)
         except RuntimeError as error:
             raise ArtifactError(f"{artifact.path}: LiteRT can't load the model on the GPU: {error}") from None
-    signature = next(iter(model.get_signature_list()))
-    inputs = _describe(model.get_input_tensor_details(signature))
-    batch = check_ports(artifact, inputs, _describe(model.get_output_tensor_details(signature)))
-    if batch is None:
-        raise ArtifactError(f"{artifact.path}: the model has no batch size of its own; LiteRT runs files that are compiled for one")
     name = f"gpu ({adapter})" if adapter else "gpu"
     info = SessionInfo(
         runtime="litert",
@@ -113,18 +108,18 @@ def open_gpu(artifact: Artifact, request: DeviceRequest, *, version: str, adapte
             else "the GPU's choice: f16 where it has it (option enforce_f32=true for f32)",
         },
     )
-    return CompiledModelEngine(model, artifact.spec.heatmap_shape, info)
+    return CompiledModelEngine(model, (batch, *artifact.spec.heatmap_shape), info)
 
 
 class CompiledModelEngine:
     """A compiled model with one input and one output buffer on the GPU: calls from several threads wait for each other."""
 
-    def __init__(self, model: Any, heatmap_shape: tuple[int, int, int], info: SessionInfo) -> None:
+    def __init__(self, model: Any, heatmaps_shape: tuple[int, int, int, int], info: SessionInfo) -> None:
         self.info = info
         self._model = model
         self._inputs = model.create_input_buffers(0)
         self._outputs = model.create_output_buffers(0)
-        self._shape = (info.batch or 1, *heatmap_shape)
+        self._shape = heatmaps_shape
         self._lock = threading.Lock()
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -163,13 +158,6 @@ def _gpu_options(request: DeviceRequest) -> Any:
         if value not in values:
             raise InputError(f"LiteRT's option {name} is {value!r}; allowed: {', '.join(values)}")
     return kind(**{name: values[value] for name, value in request.options.items()})
-
-
-def _describe(tensors: dict[str, dict[str, Any]]) -> list[Port]:
-    return [
-        Port(name=name, dtype=tensor["dtype"], shape=tuple(None if side < 0 else side for side in tensor["shape"]))
-        for name, tensor in tensors.items()
-    ]
 
 
 def _probe() -> int:

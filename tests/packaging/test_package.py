@@ -97,8 +97,9 @@ def test_a_device_installs_numpy_opencv_and_one_runtime() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert [_package(line) for line in project["dependencies"]] == ["numpy", "opencv-python-headless"]
     extras = project["optional-dependencies"]
-    for extra, package in {"openvino": "openvino", "onnx": "onnxruntime", "litert": "ai-edge-litert", "tflite": "tflite-runtime"}.items():
+    for extra, package in {"openvino": "openvino", "onnx": "onnxruntime", "litert": "ai-edge-litert"}.items():
         assert [_package(line) for line in extras[extra]] == [package]
+    assert [_package(line) for line in extras["tflite"]] == ["tflite-runtime", "numpy<2"]
 
 
 def _package(requirement: str) -> str:

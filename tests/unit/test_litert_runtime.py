@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from artifacts import largest_difference, make_crops
 
-from edgepose.artifact import open_artifact
-from edgepose.errors import DeviceError, InputError
+from edgepose.artifact import embed_spec, open_artifact
+from edgepose.errors import ArtifactError, DeviceError, InputError
 from edgepose.runtime import litert, litert_gpu, load
 from edgepose.runtime.request import DeviceRequest
 
@@ -40,6 +40,10 @@ def test_litert_falls_back_on_its_predecessor_where_only_that_is_installed(artif
     monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", package.interpreter)
     assert litert.RUNTIME.version().startswith("ai-edge-litert ")
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    monkeypatch.setattr(np, "__version__", "2.0.0")
+    with pytest.raises(DeviceError, match=r"tflite-runtime 2\.14\.0 was built for NumPy 1"):
+        litert.RUNTIME.version()
+    monkeypatch.setattr(np, "__version__", "1.26.4")
     assert litert.RUNTIME.version() == "tflite-runtime 2.14.0"
     assert litert.RUNTIME.devices() == ("cpu",)
     with load(artifacts.path("litert")) as session:
@@ -105,15 +109,6 @@ def test_litert_on_the_gpu(artifacts):
 class GpuModel:
     """What the GPU engine needs of a compiled model."""
 
-    def get_signature_list(self):
-        return {"serving_default": {}}
-
-    def get_input_tensor_details(self, signature):
-        return {"x": {"dtype": "float32", "shape": [1, 3, 64, 48]}}
-
-    def get_output_tensor_details(self, signature):
-        return {"y": {"dtype": "float32", "shape": [1, 17, 16, 12]}}
-
     def create_input_buffers(self, signature):
         return []
 
@@ -136,6 +131,17 @@ def test_litert_tells_whether_the_gpu_takes_the_whole_model(artifacts, monkeypat
     assert ("all operators" in info.details["accelerated"]) is whole
 
 
+def test_a_broken_file_does_not_reach_the_gpu(artifacts, monkeypatch, tmp_path):
+    """Its loader crashes on files that are cut short, which the seal can't prevent if they were sealed so."""
+    path = artifacts.copy("litert", tmp_path)
+    path.write_bytes(path.read_bytes()[:100_000])
+    embed_spec(path, artifacts.spec)
+    monkeypatch.setattr(litert_gpu, "find_adapter", lambda: "Some Device")
+    monkeypatch.setattr(litert_gpu, "_compile", lambda *args: pytest.fail("the file has reached the GPU"))
+    with pytest.raises(ArtifactError, match=r"tiny\.tflite: LiteRT can't load the model"):
+        load(path, "gpu")
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [({"enforce_f64": "true"}, "no option 'enforce_f64'; it has: enforce_f32"), ({"enforce_f32": "1"}, "is '1'; allowed: true")],
@@ -144,3 +150,10 @@ def test_litert_gpu_options_that_do_not_exist_are_named(artifacts, monkeypatch, 
     monkeypatch.setattr(litert_gpu, "find_adapter", lambda: "Some Device")
     with pytest.raises(InputError, match=told):
         load(artifacts.path("litert"), "gpu", options=options)
+
+
+def test_the_predecessor_says_that_numpy_is_too_new(monkeypatch):
+    monkeypatch.setattr(litert, "_package", lambda: "tflite_runtime")
+    monkeypatch.setattr(litert, "find_version", lambda *_, **__: "2.14.0")
+    with pytest.raises(DeviceError, match=r"tflite-runtime 2\.14\.0 was built for NumPy 1 .* pip install 'edgepose\[tflite\]'"):
+        litert.LiteRTRuntime().version()

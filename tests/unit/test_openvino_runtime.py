@@ -10,7 +10,7 @@ from edgepose.runtime import load, openvino
 @pytest.fixture
 def compilations(monkeypatch):
     """Device and settings of each model that OpenVINO compiles."""
-    import openvino as ov
+    ov = openvino.import_openvino()
 
     seen = []
 
@@ -64,7 +64,7 @@ def test_openvino_leaves_other_devices_their_own_precision(artifacts, monkeypatc
         def get_property(self, name):
             return {"EXECUTION_DEVICES": ["GPU.0"], "SUPPORTED_PROPERTIES": ["INFERENCE_PRECISION_HINT"]}.get(name, self.properties)
 
-    import openvino as ov
+    ov = openvino.import_openvino()
 
     class Core(ov.Core):
         def compile_model(self, model, device, config):

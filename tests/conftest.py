@@ -1,3 +1,10 @@
+"""Fixtures that several test files share."""
+
+import os
+
+# Two workers on two cores: more threads each only stand in each other's way. Read when torch and numpy are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
 from edgepose import __version__
@@ -31,16 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, _terminate)
     # OpenCV would print its own lines above our one about an unreadable photo. It reads this when it is imported.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
-        code: int = options.run(options)
+        with _interruptible():
+            code: int = options.run(options)
         sys.stdout.flush()
     except EdgePoseError as error:
         print(f"edgepose {options.command}: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _InterruptedError):
         print(f"\nedgepose {options.command}: interrupted; nothing half-written is left behind", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:
@@ -62,6 +63,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    # As Ctrl-C: what is half-written is removed on the way out.
-    raise KeyboardInterrupt
+class _InterruptedError(BaseException):
+    """Ctrl-C or SIGTERM. Not a KeyboardInterrupt: once that passes through ``exec``, Python ends the process by the signal itself."""
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, so that what is half-written is removed on the way out of both."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise _InterruptedError
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, interrupt) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, previous, strict=True):
+            signal.signal(number, handler)

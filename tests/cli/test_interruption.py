@@ -31,7 +31,7 @@ def test_an_interrupted_conversion(number: signal.Signals, artifacts: TinyArtifa
         _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 1
+    assert process.returncode == 1, errors
     assert "interrupted" in errors
     assert "Traceback" not in errors
     assert list(out.iterdir()) == []

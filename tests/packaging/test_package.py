@@ -6,6 +6,7 @@ import pkgutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -112,9 +113,6 @@ def test_torch_is_pinned_where_pip_would_bring_cuda() -> None:
 
 
 def test_the_wheel_holds_everything(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="hatchling builds the wheel; the development extra brings it")
-    import zipfile
-
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True, capture_output=True
     )

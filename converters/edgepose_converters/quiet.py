@@ -5,7 +5,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 __all__ = ["quiet"]
 
@@ -21,23 +21,22 @@ def quiet() -> Iterator[Callable[[], str]]:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as log, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(log.fileno()), "w", buffering=1, errors="replace") as stream:
         saved = [(number, os.dup(number)) for number in (1, 2)]
 
         def tail() -> str:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            stream.flush()
             end = os.lseek(log.fileno(), 0, os.SEEK_END)
             return os.pread(log.fileno(), _TAIL_CHARACTERS, max(0, end - _TAIL_CHARACTERS)).decode("utf-8", "replace")
 
         try:
             for number, _ in saved:
                 os.dup2(log.fileno(), number)
-            yield tail
+            # Python's own streams too: in a notebook they lead elsewhere than to the process's.
+            with redirect_stdout(stream), redirect_stderr(stream), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield tail
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
             for number, original in saved:
                 os.dup2(original, number)
                 os.close(original)

@@ -28,6 +28,7 @@ def checkpoint(artifacts: TinyArtifacts) -> str:
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Run a command that must fail with exit code 1; return its one line on standard error."""
+    capsys.readouterr()  # what making the fixtures printed
     assert main(arguments) == 1
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err

@@ -30,3 +30,11 @@ def test_the_streams_come_back_after_an_error(capfd: pytest.CaptureFixture[str])
         raise KeyboardInterrupt
     os.write(2, b"here again")
     assert capfd.readouterr().err == "here again"
+
+
+def test_streams_that_python_leads_elsewhere_are_silent_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with quiet() as tail:
+        print("in a notebook")
+        said = tail()
+    assert said == "in a notebook\n"
+    assert capsys.readouterr().out == ""

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from edgepose.models import Checkpoint
 from edgepose.models.datasets import DATASETS, EXPERTS
 from edgepose.models.vitpose import ViTPose, VitPoseConfig
 from edgepose.skeleton import Skeleton, get_skeleton
@@ -292,3 +293,19 @@ def _randomise(name: str, shape: tuple[int, ...], generator: torch.Generator) ->
     if len(shape) == 1:
         return 1 + 0.3 * noise
     return noise * 1.2 / math.sqrt(math.prod(shape[1:]))
+
+
+def save(path: Path, state: object, **rest: object) -> Path:
+    """Write ``state`` as training code does; return ``path``."""
+    torch.save({"state_dict": state} | rest, path)
+    return path
+
+
+def assert_equal(checkpoint: Checkpoint, model: ViTPose) -> None:
+    """Make sure that a checkpoint holds the weights of ``model``."""
+    expected = model.state_dict()
+    actual = checkpoint.model.state_dict()
+    assert actual.keys() == expected.keys()
+    for name, tensor in actual.items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(tensor, expected[name]), name

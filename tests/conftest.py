@@ -15,3 +15,27 @@ def artifacts(tmp_path_factory):
     from artifacts import TinyArtifacts, session_folder
 
     return TinyArtifacts(session_folder(tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture(scope="session")
+def model():
+    """A ViTPose of one block with the simple head."""
+    from checkpoints import random_model
+
+    return random_model(depth=1, head="simple")
+
+
+@pytest.fixture(scope="session")
+def classic():
+    """The same with the classic head."""
+    from checkpoints import random_model
+
+    return random_model(depth=1, head="classic")
+
+
+@pytest.fixture(scope="session")
+def plus():
+    """A ViTPose+."""
+    from checkpoints import random_plus
+
+    return random_plus(depth=1, head="simple", part=48)

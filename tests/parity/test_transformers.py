@@ -33,15 +33,6 @@ TOLERANCE = 1e-5
 FULL_DEPTH = {"ti", "s"}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """On a busy machine, threads that wait for each other cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def assert_same(actual, expected, tolerance=TOLERANCE):
     assert actual.shape == expected.shape
     scale = expected.abs().max()

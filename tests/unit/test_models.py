@@ -16,15 +16,6 @@ from edgepose.models.sizes import SIZES, find_size
 from edgepose.skeleton import get_skeleton
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """On a busy machine, threads that wait for each other cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("head", ["classic", "simple"])
 @pytest.mark.parametrize(("height", "width"), [(64, 48), (96, 96)])
 def test_heatmaps_are_a_quarter_of_the_input(head, height, width):

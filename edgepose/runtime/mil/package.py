@@ -4,22 +4,21 @@ Nothing is simplified, folded or rewritten on the way. Messages and field number
 ``MIL.proto`` in ``mlmodel/format`` of apple/coremltools, BSD-3-Clause.
 """
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from edgepose.artifact.coreml import find_inside, find_model
 from edgepose.errors import ArtifactError
 from edgepose.runtime.mil.elements import ELEMENT_TYPES, Array, TensorType, decode
 from edgepose.runtime.mil.message import Message
-from edgepose.runtime.mil.weights import find_inside, read_weight
+from edgepose.runtime.mil.weights import read_weight
 
 __all__ = ["Operation", "Program", "read_package"]
 
 _MAX_MODEL_BYTES = 1 << 31  # protobuf's own limit
-_MAX_MANIFEST_BYTES = 1 << 20
 _ML_PROGRAM = 502
 _MODEL_KINDS = {202: "pipeline", 303: "neuralNetworkRegressor", 403: "neuralNetworkClassifier", 500: "neuralNetwork"}
 _FIRST_MODEL_KIND = 200
@@ -77,7 +76,7 @@ def read_package(package: Path, operators: Collection[str]) -> Program:
         ArtifactError: it isn't a package, is damaged or incomplete, holds another kind of model or several functions, refers to a file
             outside of it, or uses an operation that isn't in ``operators``.
     """
-    path = _model_file(package)
+    path = find_model(package)
     try:
         if path.stat().st_size > _MAX_MODEL_BYTES:
             raise ArtifactError(f"{path}: is {path.stat().st_size} bytes; a Core ML model has at most {_MAX_MODEL_BYTES}")
@@ -104,20 +103,6 @@ def read_package(package: Path, operators: Collection[str]) -> Program:
         operations=tuple(_operation(message, operators) for message in block.messages(3)),
         metadata={entry.text(1): entry.text(2) for entry in description.message(100).messages(100)},
     )
-
-
-def _model_file(package: Path) -> Path:
-    manifest = package / "Manifest.json"
-    if not manifest.is_file():
-        raise ArtifactError(f"{package}: not a Core ML package: it has no Manifest.json")
-    try:
-        if manifest.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise ArtifactError(f"{manifest}: is {manifest.stat().st_size} bytes; no manifest is that large")
-        content = json.loads(manifest.read_bytes())
-        relative = str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{manifest}: not the manifest of a Core ML package: {error!r}") from None
-    return find_inside(package / "Data", relative, manifest)
 
 
 def _operation(message: Message, operators: Collection[str]) -> Operation:

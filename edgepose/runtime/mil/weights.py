@@ -7,7 +7,7 @@ a value by the offset of its record: uint32 mark, uint32 element type, uint64 si
 
 import os
 import struct
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -15,38 +15,12 @@ import numpy as np
 from edgepose.errors import ArtifactError
 from edgepose.runtime.mil.elements import Array, TensorType, decode
 
-__all__ = ["find_inside", "read_weight"]
+__all__ = ["read_weight"]
 
 _HEADER = struct.Struct("<II")
 _RECORD = struct.Struct("<IIQQ")
 _VERSION = 2
 _MARK = 0xDEADBEEF
-
-
-def find_inside(folder: Path, relative: str, source: Path) -> Path:
-    """Return the file of a package that one of its files names.
-
-    Args:
-        folder: what the name is relative to; nothing outside of it is ever opened.
-        relative: the name, with forward slashes.
-        source: the file that names it, for error messages.
-
-    Raises:
-        ArtifactError: the name, or a link behind it, leads out of the folder, or there is no such file.
-    """
-    name = PurePosixPath(relative)
-    if name.is_absolute() or ".." in name.parts or not {"\\", ":", "\0"}.isdisjoint(relative):
-        raise ArtifactError(f"{source}: names {relative!r}, a file outside the package")
-    path = folder / name
-    try:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ArtifactError(f"{source}: names {relative!r}, a link that leads out of the package")
-        found = path.is_file()
-    except (OSError, RuntimeError) as error:
-        raise ArtifactError(f"{source}: names {relative!r}, which can't be opened: {error}") from None
-    if not found:
-        raise ArtifactError(f"{path}: no such file: the package is incomplete")
-    return path
 
 
 def read_weight(path: Path, offset: int, kind: TensorType) -> Array:

@@ -25,6 +25,7 @@ from edgepose.spec import Codec, InputSpec
 __all__ = ["main"]
 
 PEOPLE, KEYPOINTS = 8, 17
+WARM_UP, BLOCK = 5, 10
 INPUT, CODEC = InputSpec(), Codec()
 
 
@@ -93,16 +94,20 @@ def _make_frame() -> Frame:
 
 
 def _measure(contenders: list[Contender], rounds: int) -> list[tuple[float, float]]:
-    """Median milliseconds per person before and after the network; the first rounds are warm-up."""
+    """Median milliseconds per person before and after the network.
+
+    The contenders take turns in blocks, and the first calls of each block aren't counted: what one of them leaves behind (caches, freed
+    memory, threads that still spin) would be measured with the next one otherwise.
+    """
     samples: list[tuple[list[float], list[float]]] = [([], []) for _ in contenders]
-    warm_up = 3
-    for index in range(warm_up + rounds):
+    for _ in range(max(1, rounds // BLOCK)):
         for contender, times in zip(contenders, samples, strict=True):
-            for work, values in zip((contender.before, contender.after), times, strict=True):
-                start = time.perf_counter_ns()
-                work()
-                if index >= warm_up:
-                    values.append((time.perf_counter_ns() - start) / 1e6 / PEOPLE)
+            for index in range(WARM_UP + BLOCK):
+                for work, values in zip((contender.before, contender.after), times, strict=True):
+                    start = time.perf_counter_ns()
+                    work()
+                    if index >= WARM_UP:
+                        values.append((time.perf_counter_ns() - start) / 1e6 / PEOPLE)
     return [(statistics.median(before), statistics.median(after)) for before, after in samples]
 
 

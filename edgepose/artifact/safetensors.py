@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 from edgepose.artifact.format import MAX_DOCUMENT_BYTES, SEAL_KEY, SPEC_KEY, UNSEALED, Location
 from edgepose.errors import ArtifactError
+from edgepose.files import staged_file
 
 __all__ = ["SafetensorsFormat"]
 
@@ -55,16 +57,10 @@ class SafetensorsFormat:
         content["__metadata__"] = content.get("__metadata__", {}) | {SEAL_KEY: UNSEALED, SPEC_KEY: spec}
         new = json.dumps(content, separators=(",", ":")).encode("ascii")
         new += b" " * (-len(new) % 8)
-        staged = path.with_name(path.name + ".partial")
-        try:
-            with path.open("rb") as source, staged.open("wb") as target:
-                source.seek(_LENGTH_BYTES + len(header))
-                target.write(len(new).to_bytes(_LENGTH_BYTES, "little") + new)
-                while chunk := source.read(4 << 20):
-                    target.write(chunk)
-            staged.replace(path)
-        finally:
-            staged.unlink(missing_ok=True)
+        with staged_file(path) as staged, path.open("rb") as source, staged.open("wb") as target:
+            source.seek(_LENGTH_BYTES + len(header))
+            target.write(len(new).to_bytes(_LENGTH_BYTES, "little") + new)
+            shutil.copyfileobj(source, target, 4 << 20)
 
     def _header(self, path: Path) -> bytes:
         with path.open("rb") as stream:

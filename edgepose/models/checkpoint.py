@@ -1,9 +1,7 @@
 """Load a ViTPose from any checkpoint, and save one as edgepose's own ``.safetensors``."""
 
-import contextlib
 import dataclasses
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from safetensors.torch import save_file
 
 from edgepose.artifact import embed_spec
 from edgepose.errors import ArtifactError, CheckpointError, InputError, SpecError
+from edgepose.files import staged_file
 from edgepose.models.assembly import assemble
 from edgepose.models.datasets import Dataset, find_dataset, get_dataset
 from edgepose.models.hub import download, is_hub_id
@@ -104,16 +103,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, *, dtype: Precisio
     broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise CheckpointError(f"{path}: not written: {broken[0]!r} has NaN or infinite values, or values beyond {dtype}")
-    staged = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(state, staged)
-        embed_spec(staged, checkpoint.spec)
-        staged.replace(path)
+        with staged_file(path) as staged:
+            save_file(state, staged)
+            embed_spec(staged, checkpoint.spec)
     except (OSError, SafetensorError, ArtifactError) as error:
         raise CheckpointError(f"{path}: can't be written: {error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            staged.unlink(missing_ok=True)
 
 
 def _check_input_size(input_size: tuple[int, int]) -> tuple[int, int]:

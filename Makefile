@@ -17,7 +17,7 @@ demo: $(VENV)/convert.done
 	$(BIN)/python examples/demo.py $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
@@ -25,7 +25,7 @@ lint: $(VENV)/dev.done
 	$(BIN)/mypy
 
 bench: $(VENV)/bench.done
-	$(BIN)/python -m edgepose_benchmarks
+	$(BIN)/python -m edgepose_benchmarks --write benchmarks/README.md
 
 $(VENV)/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"edgepose needs Python 3.11 or later, this is {sys.version.split()[0]}; try: make PYTHON=python3.11")'

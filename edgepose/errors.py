@@ -9,7 +9,8 @@ EdgePoseError
 ├── DeviceError             a runtime or device that isn't on this machine
 │   └── MissingDependencyError   a package is missing; names the extra that brings it
 ├── InputError              an image, box, batch or option that can't be used
-└── SpecError               a ModelSpec, skeleton or other JSON document with wrong content
+├── SpecError               a ModelSpec, skeleton or other JSON document with wrong content
+└── TrainingError           a training run that can't start, go on, or end well
 
 Each message says what was wrong, the value, what is allowed and, where one exists, the way to mend it.
 """
@@ -24,6 +25,7 @@ __all__ = [
     "IntegrityError",
     "MissingDependencyError",
     "SpecError",
+    "TrainingError",
     "VerificationError",
 ]
 
@@ -77,3 +79,7 @@ class InputError(EdgePoseError):
 
 class SpecError(EdgePoseError):
     """A ModelSpec, skeleton or other JSON document has wrong content."""
+
+
+class TrainingError(EdgePoseError):
+    """A training run can't start, go on, or end well."""

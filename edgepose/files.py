@@ -1,6 +1,7 @@
 """Files that are written whole or not at all: made beside their final place, then renamed."""
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,11 +15,17 @@ __all__ = ["publish", "staged_file", "staging_folder"]
 def staging_folder(out: Path) -> Iterator[Path]:
     """Make a hidden folder inside ``out`` (which is made if need be) and remove it at the end, whatever happens."""
     out.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".edgepose-", dir=out))
+    # Named before it is made, so that an interrupt at any moment finds something to remove.
+    folder = out / f".edgepose-{secrets.token_hex(4)}"
     try:
+        folder.mkdir(mode=0o700)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def publish(files: tuple[Path, ...], out: Path) -> None:

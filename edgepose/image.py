@@ -9,7 +9,7 @@ import numpy.typing as npt
 from edgepose.errors import InputError
 from edgepose.files import staged_file
 
-__all__ = ["check_image", "read_image", "write_image"]
+__all__ = ["check_image", "decode_image", "read_image", "write_image"]
 
 MAX_SIDE_PX = 32_766  # what OpenCV's warp takes
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -50,23 +50,32 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
         content = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"can't read the image {str(path)!r}: {error.strerror or error}") from None
+    return decode_image(content, str(path))
+
+
+def decode_image(content: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """Decode the bytes of an image file, as ``read_image`` does; ``name`` is for errors.
+
+    Raises:
+        InputError: empty, truncated, not an image, or too many pixels.
+    """
     if not content:
-        raise InputError(f"can't read the image {str(path)!r}: the file is empty")
+        raise InputError(f"can't read the image {name!r}: the file is empty")
     # OpenCV 4 paints the missing part of a truncated JPEG grey (other formats it refuses). Picture data can't contain a marker, and an
     # embedded thumbnail with an end of its own lies before the last scan.
     if content.startswith(JPEG_START) and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
-        raise InputError(f"can't read the image {str(path)!r}: it is truncated")
+        raise InputError(f"can't read the image {name!r}: it is truncated")
     try:
         decoded = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
     except (cv2.error, MemoryError) as error:
         cause = getattr(error, "err", "") or "not enough memory"
-        raise InputError(f"can't read the image {str(path)!r}: OpenCV refused it ({cause})") from None
+        raise InputError(f"can't read the image {name!r}: OpenCV refused it ({cause})") from None
     if decoded is None:
-        raise InputError(f"can't read the image {str(path)!r}: it is truncated, damaged, or of a format that OpenCV doesn't know")
+        raise InputError(f"can't read the image {name!r}: it is truncated, damaged, or of a format that OpenCV doesn't know")
     try:
         return check_image(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
     except InputError as error:
-        raise InputError(f"can't use the image {str(path)!r}: {error}") from None
+        raise InputError(f"can't use the image {name!r}: {error}") from None
 
 
 def write_image(path: str | Path, image: npt.NDArray[np.uint8]) -> None:

@@ -24,13 +24,14 @@ __all__ = [
     "Parity",
     "Precision",
     "Provenance",
+    "QuantizationRecord",
 ]
 
 SPEC_VERSION = 1
 HEATMAP_STRIDE = 4
 MAX_INPUT_SIDE = 4096
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8", "int8-full", "int8-dynamic", "int4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,18 +131,23 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """How far an executed artifact was from the float32 torch model on real crops.
+    """How far an executed artifact was from a reference on real crops.
 
     Attributes:
         crops: number of crops compared.
         max_abs: largest absolute heatmap difference.
         relative: ``max_abs`` over the reference's largest absolute value.
-        shift_px: mean keypoint distance in input pixels, over the keypoints that the reference decides; ``None`` where it decides none.
+        shift_px: mean keypoint distance in input pixels, over the keypoints compared; ``None`` where there are none.
         max_shift_px: largest such distance, or ``None``.
         compared: number of keypoints in ``shift_px``.
-        undecided: keypoints left out, because the reference heatmap has a second peak within twice ``max_abs`` of the first, or one so
-            flat that noise of that size moves it: an untrained head's, say.
+        undecided: keypoints left out. For fp32 and fp16: those whose reference heatmap has a second peak within twice ``max_abs`` of the
+            first, or one so flat that noise of that size moves it: an untrained head's, say. For quantized files: those that the float
+            model scores below 0.2.
         runtime: what executed the artifact, e.g. ``onnxruntime 1.32.0 (CPUExecutionProvider)``.
+        reference: ``float``: the float32 torch model; ``simulated``: the torch model with the rounding that NNCF decided.
+        relative_rms: root mean square of the heatmap difference over that of the reference; ``None`` for fp32 and fp16.
+        p95_shift_px: 95th percentile of the keypoint distances, or ``None``.
+        moved: share of the keypoints compared that moved by more than 2 pixels, or ``None``.
     """
 
     crops: int
@@ -152,6 +158,27 @@ class Parity:
     compared: int
     undecided: int
     runtime: str
+    reference: Literal["float", "simulated"] = "float"
+    relative_rms: float | None = None
+    p95_shift_px: float | None = None
+    moved: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationRecord:
+    """The decision that a quantized file was made from.
+
+    Attributes:
+        sha256: hash of the decision's JSON document, in hex; files of one decision have the same.
+        quantized_layers: number of layers with integer weights.
+        float_layers: the layers that stay in float (16 bits in ``int8-full``).
+        calibration_crops: number of crops that it was calibrated on, or ``None`` for decisions about weights alone.
+    """
+
+    sha256: str
+    quantized_layers: int
+    float_layers: tuple[str, ...]
+    calibration_crops: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,11 +187,13 @@ class ExportRecord:
 
     Attributes:
         target: ``openvino``, ``onnx``, ``litert`` or ``coreml``.
-        precision: ``fp32`` or ``fp16``.
+        precision: of weights and arithmetic.
         batch: the static batch size, or ``None`` where any size runs.
         tools: name → version of the packages that wrote the file.
         details: target-specific facts, e.g. the ONNX opset.
-        parity: the comparisons made before the file got its name, one per runtime that executed it; empty only while it is being made.
+        parity: the comparisons made before the file got its name, one per runtime that executed it, and for quantized files two: with the
+            simulated and with the float model; empty only while it is being made.
+        quantization: the decision behind a quantized file.
     """
 
     target: str
@@ -173,6 +202,7 @@ class ExportRecord:
     tools: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     parity: tuple[Parity, ...] = ()
+    quantization: QuantizationRecord | None = None
 
     def __post_init__(self) -> None:
         if self.batch is not None and not 1 <= self.batch <= 4096:

@@ -103,7 +103,8 @@ def _onnxruntime(engine: Any) -> Call:
 
 
 def _litert(engine: Any) -> Call:
-    interpreter = engine._interpreter
+    interpreter = engine._idle.get()
+    engine._idle.put(interpreter)
     input_index, output_index = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
     def call(batch: Array) -> Array:

@@ -4,8 +4,8 @@
 ``targets``.
 """
 
-from edgepose_converters.conversion import Conversion, convert
+from edgepose_converters.conversion import Conversion, check_request, convert
 from edgepose_converters.targets import TARGETS
 from edgepose_converters.verification import Tolerance, tolerance, verify
 
-__all__ = ["TARGETS", "Conversion", "Tolerance", "convert", "tolerance", "verify"]
+__all__ = ["TARGETS", "Conversion", "Tolerance", "check_request", "convert", "tolerance", "verify"]

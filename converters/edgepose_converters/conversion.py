@@ -7,21 +7,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from edgepose.artifact import embed_spec, open_artifact
 from edgepose.errors import ConversionError, EdgePoseError, InputError
 from edgepose.files import publish, staging_folder
 from edgepose.models import Checkpoint, for_export
-from edgepose.spec import ExportRecord, ModelSpec, Parity, Precision
-from edgepose_converters.quiet import quiet
-from edgepose_converters.target import Target, Written
-from edgepose_converters.targets import get_target
-from edgepose_converters.verification import Reference, execute, make_reference, tolerance
+from edgepose.models.vitpose import ViTPose
+from edgepose.quantization.lowering import QuantizedModel, apply, simulate
+from edgepose.quantization.recipe import Quantization
+from edgepose.quiet import quiet
+from edgepose.spec import ExportRecord, ModelSpec, Parity, Precision, QuantizationRecord
+from edgepose_converters.target import Source, Target, Written
+from edgepose_converters.targets import TARGETS, get_target
+from edgepose_converters.verification import Reference, execute, make_reference, run_reference, run_torch, tolerance
 
-__all__ = ["Conversion", "convert"]
+__all__ = ["Conversion", "check_request", "convert"]
 
 Progress = Callable[[str], None]
+
+_BYTES: dict[Precision, float] = {"fp32": 4, "fp16": 2, "int8": 1, "int8-full": 1, "int8-dynamic": 1, "int4": 0.5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +57,13 @@ class Conversion:
 def convert(
     checkpoint: Checkpoint,
     *,
-    targets: Sequence[str],
+    targets: Sequence[str] | None,
     precisions: Sequence[Precision],
     out: Path,
     batch: int | None = 1,
     photos: Sequence[Path] = (),
+    crops: NDArray[np.float32] | None = None,
+    quantizations: Sequence[Quantization] = (),
     progress: Progress = lambda _: None,
 ) -> Iterator[Conversion]:
     """Convert a checkpoint to each target in each precision, one after the other.
@@ -63,33 +72,33 @@ def convert(
 
     Args:
         checkpoint: what ``load_checkpoint`` returned.
-        targets: names out of ``TARGETS``.
-        precisions: ``fp32``, ``fp16``.
+        targets: names out of ``TARGETS``, or ``None`` for all that can hold a precision.
+        precisions: what to write; see ``Precision``.
         out: the folder to write to.
         batch: the static batch size, or ``None`` for files that run any.
         photos: photos to verify on, each taken whole; none means the people in the sample photo.
+        crops: crops to verify on, (N, 3, H, W) float32, normalized, in place of ``photos``.
+        quantizations: the decisions behind the quantized precisions; that for ``int8`` serves ``int8-full`` too.
         progress: is told what is going on.
 
     Yields:
         One outcome per target and precision, as it is reached.
 
     Raises:
-        InputError: an unknown target, a batch size that a target can't hold, or no room on the disk.
+        InputError: an unknown target, or a precision or batch size that a target can't hold.
         MissingDependencyError: a converter's tools aren't installed.
     """
-    with quiet():
-        chosen = [get_target(name) for name in dict.fromkeys(targets)]
+    chosen = check_request(checkpoint, targets=targets, precisions=precisions, batch=batch)
+    wanted = tuple(dict.fromkeys(precisions))
     module = for_export(checkpoint.model)
-    parameters = sum(tensor.numel() for tensor in module.state_dict().values())
-    for target in chosen:
-        _check_request(target, precisions, batch, parameters)
     progress("running the torch model")
-    reference = make_reference(checkpoint.model, checkpoint.spec, photos)
+    reference = make_reference(checkpoint.model, checkpoint.spec, photos) if crops is None else run_reference(checkpoint.model, crops)
+    sources = _Sources(checkpoint, module, reference, quantizations)
     for target in chosen:
-        for precision in dict.fromkeys(precisions):
+        for precision in (each for each in wanted if each in target.precisions):
             start = time.perf_counter()
             try:
-                path, parity = _convert_one(target, module, checkpoint.spec, precision, batch, out, reference, progress)
+                path, parity = _convert_one(target, sources, precision, batch, out, progress)
             except EdgePoseError as error:
                 yield Conversion(target=target.name, precision=precision, seconds=time.perf_counter() - start, error=str(error))
             else:
@@ -103,6 +112,56 @@ def convert(
                 )
 
 
+def check_request(
+    checkpoint: Checkpoint, *, targets: Sequence[str] | None, precisions: Sequence[Precision], batch: int | None
+) -> list[Target]:
+    """Return the targets of a conversion, if they can hold what is asked for; see ``convert``.
+
+    Raises:
+        InputError: an unknown target, or a precision, batch size or number of parameters that a target can't hold.
+        MissingDependencyError: a converter's tools aren't installed.
+    """
+    with quiet():
+        chosen = [get_target(name) for name in dict.fromkeys(TARGETS if targets is None else targets)]
+    for precision in precisions if targets is None else ():
+        if not any(precision in target.precisions for target in chosen):
+            held = sorted({each for target in chosen for each in target.precisions}, key=list(_BYTES).index)
+            raise InputError(f"no target holds precision {precision!r}; allowed: {', '.join(held)}")
+    parameters = sum(tensor.numel() for tensor in checkpoint.model.parameters())
+    for target in chosen:
+        _check_target(target, precisions if targets is not None else (), batch, parameters)
+    return chosen
+
+
+class _Sources:
+    """What each precision is written from and compared with; made when it is first asked for."""
+
+    def __init__(self, checkpoint: Checkpoint, module: ViTPose, reference: Reference, quantizations: Sequence[Quantization]) -> None:
+        self._checkpoint = checkpoint
+        self._reference = reference
+        self._float = Source(module=module, spec=checkpoint.spec)
+        self._decisions = {quantization.recipe.precision: quantization for quantization in quantizations}
+        self._applied: dict[str, tuple[Source, Reference]] = {}
+
+    def get(self, precision: Precision) -> tuple[Source, Reference]:
+        """Return the model to write and the reference to compare with.
+
+        Raises:
+            InputError: there is no decision for a quantized precision, or it was made for other weights.
+        """
+        if precision in ("fp32", "fp16"):
+            return self._float, self._reference
+        kind = "int8" if precision == "int8-full" else precision
+        if kind not in self._applied:
+            if kind not in self._decisions:
+                raise InputError(f"precision {precision!r} needs a decision how to quantize: calibration photos, or a recipe file")
+            quantized = apply(self._checkpoint.model, self._decisions[kind])
+            simulated = run_torch(simulate(quantized), self._reference.crops)
+            source = Source(module=quantized.module, spec=self._checkpoint.spec, quantized=quantized)
+            self._applied[kind] = source, dataclasses.replace(self._reference, simulated=simulated)
+        return self._applied[kind]
+
+
 def _file_name(spec: ModelSpec, target: Target, precision: Precision, batch: int | None) -> str:
     """Return the name of a converted file, e.g. ``vitpose-s-fp16.onnx`` or ``vitpose-s-384x288-batch8-fp32.xml``."""
     parts = [spec.name]
@@ -114,23 +173,25 @@ def _file_name(spec: ModelSpec, target: Target, precision: Precision, batch: int
 
 
 def _convert_one(
-    target: Target,
-    module: nn.Module,
-    spec: ModelSpec,
-    precision: Precision,
-    batch: int | None,
-    out: Path,
-    reference: Reference,
-    progress: Progress,
+    target: Target, sources: _Sources, precision: Precision, batch: int | None, out: Path, progress: Progress
 ) -> tuple[Path, tuple[Parity, ...]]:
+    source, reference = sources.get(precision)
+    spec = source.spec
     name = _file_name(spec, target, precision, batch)
     try:
-        _check_room(module, precision, out)
+        _check_room(source.module, precision, out)
         with staging_folder(out) as folder:
             path = folder / name
             progress(f"{name}: writing")
-            written = _write(target, module, spec, path, precision, batch)
-            record = ExportRecord(target=target.name, precision=precision, batch=batch, tools=written.tools, details=written.details)
+            written = _write(target, source, path, precision, batch)
+            record = ExportRecord(
+                target=target.name,
+                precision=precision,
+                batch=batch,
+                tools=written.tools,
+                details=written.details,
+                quantization=_describe(source.quantized),
+            )
             embed_spec(path, spec.replace_export(record))
             progress(f"{name}: executing and comparing")
             with quiet():
@@ -143,10 +204,23 @@ def _convert_one(
     return out / name, parity
 
 
-def _write(target: Target, module: nn.Module, spec: ModelSpec, path: Path, precision: Precision, batch: int | None) -> Written:
+def _describe(quantized: QuantizedModel | None) -> QuantizationRecord | None:
+    if quantized is None:
+        return None
+    quantization = quantized.quantization
+    calibration = quantization.statistics.calibration
+    return QuantizationRecord(
+        sha256=quantization.sha256(),
+        quantized_layers=len(quantized.layers),
+        float_layers=quantization.recipe.float_layers,
+        calibration_crops=None if calibration is None else calibration.crops,
+    )
+
+
+def _write(target: Target, source: Source, path: Path, precision: Precision, batch: int | None) -> Written:
     with quiet() as tail:
         try:
-            return target.write(module, spec, path, precision=precision, batch=batch)
+            return target.write(source, path, precision=precision, batch=batch)
         except (EdgePoseError, OSError, MemoryError):
             raise
         except Exception as error:
@@ -155,7 +229,7 @@ def _write(target: Target, module: nn.Module, spec: ModelSpec, path: Path, preci
             raise ConversionError(f"{path.name}: the {target.name} converter failed: {cause}\n{tail()}".rstrip()) from error
 
 
-def _check_request(target: Target, precisions: Sequence[Precision], batch: int | None, parameters: int) -> None:
+def _check_target(target: Target, precisions: Sequence[Precision], batch: int | None, parameters: int) -> None:
     for precision in precisions:
         if precision not in target.precisions:
             raise InputError(f"{target.name} files can't hold precision {precision!r}; they hold: {', '.join(target.precisions)}")
@@ -169,7 +243,7 @@ def _check_request(target: Target, precisions: Sequence[Precision], batch: int |
 
 
 def _check_room(module: nn.Module, precision: Precision, out: Path) -> None:
-    needed = sum(tensor.numel() for tensor in module.state_dict().values()) * (4 if precision == "fp32" else 2)
+    needed = sum(tensor.numel() for tensor in module.state_dict().values()) * _BYTES[precision]
     folder = next(parent for parent in (out, *out.absolute().parents) if parent.is_dir())
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from edgepose.runtime.session import MAX_BATCH
-from edgepose.spec import ModelSpec, Precision
-from edgepose_converters.target import INPUT_NAME, OUTPUT_NAME, Written, installed_versions
+from edgepose.spec import Precision
+from edgepose_converters.lowering import coreml as lowering
+from edgepose_converters.target import INPUT_NAME, OUTPUT_NAME, Source, Written, installed_versions
 
 __all__ = ["TARGET", "CoreMLTarget"]
 
@@ -18,31 +18,40 @@ class CoreMLTarget:
 
     name = "coreml"
     suffix = ".mlpackage"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16")
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int4")
     dynamic_batch = True
     max_parameters = None
     # Off a Mac the reference evaluator executes the saved package; on one, Core ML does so too.
     verifiers = ("mil:cpu", "coreml:all")
 
-    def write(self, module: nn.Module, spec: ModelSpec, path: Path, *, precision: Precision, batch: int | None) -> Written:
+    def write(self, source: Source, path: Path, *, precision: Precision, batch: int | None) -> Written:
         """See ``Target.write``."""
         import coremltools as ct
 
-        example = torch.zeros(batch or 1, *spec.input_shape)
+        example = torch.zeros(batch or 1, *source.spec.input_shape)
         first = ct.RangeDim(lower_bound=1, upper_bound=MAX_BATCH, default=1) if batch is None else batch
-        traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]  # torch leaves it so
-        package = ct.convert(
+        traced = torch.jit.trace(source.module, example, check_trace=False)  # type: ignore[no-untyped-call]  # torch leaves it so
+        system = "iOS18" if precision == "int4" else "iOS17"
+        options = {"minimum_deployment_target": getattr(ct.target, system), "skip_model_load": True}
+        program = ct.convert(
             traced,
-            inputs=[ct.TensorType(name=INPUT_NAME, shape=ct.Shape((first, *spec.input_shape)), dtype=np.float32)],
+            inputs=[ct.TensorType(name=INPUT_NAME, shape=ct.Shape((first, *source.spec.input_shape)), dtype=np.float32)],
             outputs=[ct.TensorType(name=OUTPUT_NAME, dtype=np.float32)],
-            minimum_deployment_target=ct.target.iOS17,
-            compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
-            skip_model_load=True,
+            compute_precision=ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16,
+            convert_to="mlprogram" if source.quantized is None else "milinternal",
+            **options,
         )
-        package.short_description = f"{spec.name}: human pose heatmaps ({spec.keypoints} keypoints)"
+        if source.quantized is None:
+            package = program
+        else:
+            lowering.lower(program, source.quantized)
+            # The program is optimized already; another round would fold the integer weights back into float.
+            passes = ct.PassPipeline(["common::dead_code_elimination", "common::const_deduplication"], "lowered")
+            package = ct.convert(program, pass_pipeline=passes, convert_to="mlprogram", compute_precision=ct.precision.FLOAT32, **options)
+        package.short_description = f"{source.spec.name}: human pose heatmaps ({source.spec.keypoints} keypoints)"
         package.version = "1"
         package.save(str(path))
-        return Written(tools=installed_versions("coremltools", "torch"), details={"minimum_deployment_target": "iOS17"})
+        return Written(tools=installed_versions("coremltools", "torch"), details={"minimum_deployment_target": system})
 
 
 TARGET = CoreMLTarget()

@@ -2,57 +2,46 @@
 
 from pathlib import Path
 
-import torch
-from torch import nn
-
-from edgepose.spec import ModelSpec, Precision
-from edgepose_converters.target import Written, installed_versions
+from edgepose.errors import InputError
+from edgepose.quantization.preparation import prepare
+from edgepose.spec import Precision
+from edgepose_converters.lowering import litert as lowering
+from edgepose_converters.target import Source, Written, installed_versions
+from edgepose_converters.tflite.graph import Graph
+from edgepose_converters.tflite.integer import emit_integers
+from edgepose_converters.tflite.network import emit
 
 __all__ = ["TARGET", "LiteRTTarget"]
 
 
 class LiteRTTarget:
-    """``.tflite``. fp16 stores weights as fp16, widened on load; GPU delegates compute in half precision on their own."""
+    """``.tflite``. Float constants are fp16 in all files but fp32, widened on load; GPU delegates compute in fp16 on their own."""
 
     name = "litert"
     suffix = ".tflite"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16")
-    # litert-torch gives the graph of one batch size.
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-full", "int8-dynamic", "int4")
+    # TFLite's graphs have one batch size.
     dynamic_batch = False
-    # Flatbuffers address their content with signed 32-bit offsets, and the way to every precision leads over a float32 file.
+    # Flatbuffers address their content with signed 32-bit offsets.
     max_parameters = 500_000_000
     verifiers = ("litert:cpu",)
 
-    def write(self, module: nn.Module, spec: ModelSpec, path: Path, *, precision: Precision, batch: int | None) -> Written:
+    def write(self, source: Source, path: Path, *, precision: Precision, batch: int | None) -> Written:
         """See ``Target.write``."""
-        import litert_torch
-
-        example = torch.zeros(batch or 1, *spec.input_shape)
-        float_path = path if precision == "fp32" else path.with_name("float" + self.suffix)
-        litert_torch.convert(module, (example,)).export(str(float_path))
-        tools = installed_versions("litert-torch", "litert-converter", "torch")
-        if precision == "fp16":
-            _store_weights_as_fp16(float_path, path)
-            float_path.unlink()
-            tools |= installed_versions("ai-edge-quantizer")
-        return Written(tools=tools)
+        if batch is None:
+            raise InputError("TFLite files have a static batch size")
+        path.write_bytes(_build(source, precision, batch).serialize(source.spec.name))
+        return Written(tools=installed_versions("ai-edge-litert", "torch"))
 
 
-def _store_weights_as_fp16(source: Path, target: Path) -> None:
-    from ai_edge_quantizer import qtyping
-    from ai_edge_quantizer.quantizer import Quantizer
-
-    quantizer = Quantizer(str(source))
-    quantizer.update_quantization_recipe(
-        regex=".*",
-        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
-        op_config=qtyping.OpQuantizationConfig(
-            weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
-            compute_precision=qtyping.ComputePrecision.FLOAT,
-        ),
-        algorithm_key="float_casting",
-    )
-    quantizer.quantize().export_model(str(target))
+def _build(source: Source, precision: Precision, batch: int) -> Graph:
+    if source.quantized is None:
+        graph = emit(prepare(source.module), batch, keep_norm_weights=frozenset())
+        return graph if precision == "fp32" else lowering.store_half_precision(graph)
+    if precision == "int8-full":
+        return emit_integers(source.quantized, batch)
+    graph = emit(source.module, batch, keep_norm_weights=frozenset(source.quantized.layers))
+    return lowering.store_half_precision(lowering.lower(graph, source.quantized))
 
 
 TARGET = LiteRTTarget()

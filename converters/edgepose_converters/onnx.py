@@ -3,11 +3,13 @@
 import copy
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
-from edgepose.spec import ModelSpec, Precision
-from edgepose_converters.target import INPUT_NAME, OUTPUT_NAME, Written, installed_versions
+from edgepose.spec import Precision
+from edgepose_converters.lowering import onnx as lowering
+from edgepose_converters.target import INPUT_NAME, OUTPUT_NAME, Source, Written, installed_versions
 
 __all__ = ["TARGET", "OnnxTarget"]
 
@@ -23,23 +25,23 @@ class OnnxTarget:
 
     name = "onnx"
     suffix = ".onnx"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16")
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int4")
     dynamic_batch = True
     max_parameters = None
     verifiers = ("onnxruntime:cpu",)
 
-    def write(self, module: nn.Module, spec: ModelSpec, path: Path, *, precision: Precision, batch: int | None) -> Written:
+    def write(self, source: Source, path: Path, *, precision: Precision, batch: int | None) -> Written:
         """See ``Target.write``."""
-        if precision == "fp16":
-            module = _Half(module)
+        module = _Half(source.module) if precision == "fp16" else source.module
+        opset = lowering.INT4_OPSET if precision == "int4" else OPSET
         # torch.export takes a size of 1 for a constant, so a dynamic batch is traced with two.
-        example = torch.zeros(2 if batch is None else batch, *spec.input_shape)
+        example = torch.zeros(2 if batch is None else batch, *source.spec.input_shape)
         weight_bytes = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
         program = torch.onnx.export(
             module,
             (example,),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=opset,
             dynamic_shapes=({0: torch.export.Dim("batch")},) if batch is None else None,
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
@@ -47,8 +49,14 @@ class OnnxTarget:
         )
         if program is None:
             raise RuntimeError("torch.onnx.export returned nothing")
-        program.save(path, external_data=weight_bytes > _MAX_INLINE_BYTES)
-        return Written(tools=installed_versions("onnx", "onnxscript", "torch"), details={"opset": str(OPSET)})
+        external = weight_bytes > _MAX_INLINE_BYTES
+        if source.quantized is None:
+            program.save(path, external_data=external)
+        else:
+            model = program.model_proto
+            lowering.lower(model, source.quantized)
+            onnx.save(model, path)
+        return Written(tools=installed_versions("onnx", "onnxscript", "torch"), details={"opset": str(opset)})
 
 
 class _Half(nn.Module):

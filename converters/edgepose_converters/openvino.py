@@ -3,33 +3,37 @@
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from edgepose.runtime.openvino import import_openvino
-from edgepose.spec import ModelSpec, Precision
-from edgepose_converters.target import INPUT_NAME, OUTPUT_NAME, Written, installed_versions
+from edgepose.spec import Precision
+from edgepose_converters.lowering import openvino as lowering
+from edgepose_converters.target import INPUT_NAME, OUTPUT_NAME, Source, Written, installed_versions
 
 __all__ = ["TARGET", "OpenVINOTarget"]
 
 
 class OpenVINOTarget:
-    """``.xml`` + ``.bin``. fp16 stores weights as fp16; the device decides what it computes in."""
+    """``.xml`` + ``.bin``. fp16, and the float part of quantized files, is stored as fp16; the device decides what it computes in."""
 
     name = "openvino"
     suffix = ".xml"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16")
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int4")
     dynamic_batch = True
     max_parameters = None
     verifiers = ("openvino:cpu",)
 
-    def write(self, module: nn.Module, spec: ModelSpec, path: Path, *, precision: Precision, batch: int | None) -> Written:
+    def write(self, source: Source, path: Path, *, precision: Precision, batch: int | None) -> Written:
         """See ``Target.write``."""
         openvino = import_openvino()
-        example = torch.zeros(batch or 1, *spec.input_shape)
-        model = openvino.convert_model(module, example_input=example, input=[-1 if batch is None else batch, *spec.input_shape])
+        example = torch.zeros(batch or 1, *source.spec.input_shape)
+        model = openvino.convert_model(
+            source.module, example_input=example, input=[-1 if batch is None else batch, *source.spec.input_shape]
+        )
         model.inputs[0].set_names({INPUT_NAME})
         model.outputs[0].set_names({OUTPUT_NAME})
-        openvino.save_model(model, path, compress_to_fp16=precision == "fp16")
+        if source.quantized is not None:
+            lowering.lower(model, source.quantized)
+        openvino.save_model(model, path, compress_to_fp16=precision != "fp32")
         return Written(tools=installed_versions("openvino", "torch"))
 
 

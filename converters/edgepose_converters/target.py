@@ -5,14 +5,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from torch import nn
-
+from edgepose.models.vitpose import ViTPose
+from edgepose.quantization.lowering import QuantizedModel
 from edgepose.spec import ModelSpec, Precision
 
-__all__ = ["INPUT_NAME", "OUTPUT_NAME", "Target", "Written", "installed_versions"]
+__all__ = ["INPUT_NAME", "OUTPUT_NAME", "Source", "Target", "Written", "installed_versions"]
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "heatmaps"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Source:
+    """What a target writes.
+
+    Attributes:
+        module: maps (N, 3, H, W) to (N, K, H/4, W/4); BatchNorm folded, float32, in eval mode. For a quantized precision, the weights are
+            rounded to what their integers stand for.
+        spec: the model's spec; its export record isn't set.
+        quantized: the decision behind a quantized precision, applied; else ``None``.
+    """
+
+    module: ViTPose
+    spec: ModelSpec
+    quantized: QuantizedModel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +57,11 @@ class Target(Protocol):
     verifiers: tuple[str, ...]
     """Device strings to execute the file with; those that this system can't run are skipped, but one must run."""
 
-    def write(self, module: nn.Module, spec: ModelSpec, path: Path, *, precision: Precision, batch: int | None) -> Written:
-        """Write ``module`` (folded, float32, in eval mode) to ``path``.
+    def write(self, source: Source, path: Path, *, precision: Precision, batch: int | None) -> Written:
+        """Write a model to ``path``.
 
         Args:
-            module: maps (N, 3, H, W) to (N, K, H/4, W/4).
-            spec: the model's spec; its export record isn't set.
+            source: the model.
             path: the file or package to write; its folder holds nothing else that matters.
             precision: one of ``precisions``.
             batch: the static batch size, or ``None`` for any (only where ``dynamic_batch``).

@@ -15,7 +15,7 @@ from edgepose.errors import EdgePoseError
 
 __all__ = ["main"]
 
-COMMANDS = ("convert", "predict", "info", "verify", "devices", "models")
+COMMANDS = ("convert", "quantize", "distill", "predict", "info", "verify", "benchmark", "report", "devices", "models")
 
 EXIT_OK, EXIT_FAILED = 0, 1
 

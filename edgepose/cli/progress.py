@@ -44,6 +44,11 @@ class Progress:
         self._done += 1
         self._draw()
 
+    def move(self, done: int, total: int, note: str) -> None:
+        """Say how far it is, of how much, and what is being done."""
+        self._done, self._total, self._note = done, total, note
+        self._draw()
+
     def print(self, text: str) -> None:
         """Print a line above the bar."""
         self._write("")

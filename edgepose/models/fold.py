@@ -36,7 +36,7 @@ def for_export(model: ViTPose) -> ViTPose:
     """Return ``model`` as it computes in inference, with BatchNorm folded into the convolutions.
 
     The result is in eval mode and needs no gradients. Its backbone shares memory with ``model``, which stays as it is; train neither while
-    the other is in use.
+    the other is in use. What is folded already stays so.
     """
     # On the meta device: no memory, and no time for an initialization that is overwritten.
     with torch.device("meta"):
@@ -44,6 +44,8 @@ def for_export(model: ViTPose) -> ViTPose:
     exported.backbone.load_state_dict(model.backbone.state_dict(), assign=True)
     if isinstance(model.head, ClassicHead):
         exported.head = FoldedClassicHead(model.head)
+    elif isinstance(model.head, FoldedClassicHead):
+        exported.head = copy.deepcopy(model.head)
     else:
         exported.head.load_state_dict(model.head.state_dict(), assign=True)
     return exported.eval().requires_grad_(False)

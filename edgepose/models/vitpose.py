@@ -140,11 +140,20 @@ class ViT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images (N, 3, H, W) into a feature map (N, C, H/16, W/16)."""
-        rows, columns = self.grid
-        tokens = self.patch_embed(x).reshape(-1, self.dim, rows * columns).transpose(1, 2) + self.pos_embed
+        tokens = self.embed(x)
         for block in self.blocks:
             tokens = block(tokens)
-        features: Tensor = self.norm(tokens).transpose(1, 2).reshape(-1, self.dim, rows, columns)
+        return self.unembed(tokens)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Turn images (N, 3, H, W) into tokens (N, T, C)."""
+        rows, columns = self.grid
+        tokens: Tensor = self.patch_embed(x).reshape(-1, self.dim, rows * columns).transpose(1, 2) + self.pos_embed
+        return tokens
+
+    def unembed(self, tokens: Tensor) -> Tensor:
+        """Normalize tokens (N, T, C) and lay them out as a feature map (N, C, H/16, W/16)."""
+        features: Tensor = self.norm(tokens).transpose(1, 2).reshape(-1, self.dim, *self.grid)
         # Without this, torch runs the head on its channels-last kernels, which round differently from those of the reference.
         return features.contiguous()
 

@@ -6,6 +6,7 @@ decides within the set, operator by operator, and doesn't say how; ``info.device
 
 import platform
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from edgepose.artifact import Artifact
 from edgepose.errors import ArtifactError, DeviceError, InputError
 from edgepose.runtime.packages import find_version, import_package
 from edgepose.runtime.ports import Port, check_ports
+from edgepose.runtime.profile import OperatorTime, Profile
 from edgepose.runtime.request import DeviceRequest
 from edgepose.runtime.session import SessionInfo
 
@@ -65,6 +67,18 @@ class CoreMLRuntime:
         )
         return CoreMLEngine(model, description.input[0].name, description.output[0].name, info)
 
+    def profile(self, artifact: Artifact, request: DeviceRequest, batch: NDArray[np.float32], calls: int) -> Profile:
+        """Core ML's compute plan: the device that each operator prefers, and its estimated share of the cost. Nothing is run."""
+        del batch, calls
+        self.version()
+        device = request.choose(self.devices(), runtime="coreml", preferred=_ALL, aliases=_ALIASES)
+        coremltools = import_package("coremltools", extra=_EXTRA, purpose=_PURPOSE)
+        plans = import_package("coremltools.models.compute_plan", extra=_EXTRA, purpose="Core ML's compute plan")
+        units = coremltools.ComputeUnit[_COMPUTE_UNITS[device]]
+        model = coremltools.models.MLModel(str(artifact.path), compute_units=units)
+        plan = plans.MLComputePlan.load_from_path(path=model.get_compiled_model_path(), compute_units=units)
+        return Profile(source="Core ML compute plan", operators=tuple(_read_plan(plan)))
+
 
 class CoreMLEngine:
     """A loaded package. Core ML wants one call at a time on a model; calls from several threads wait for each other."""
@@ -86,6 +100,22 @@ class CoreMLEngine:
         """Free the model, after the call that is running."""
         with self._lock:
             self._model = None
+
+
+def _read_plan(plan: Any) -> Iterator[OperatorTime]:
+    """The operators that take time; constants have no device."""
+    for operation in plan.model_structure.program.functions["main"].block.operations:
+        usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+        cost = plan.get_estimated_cost_for_mlprogram_operation(operation)
+        if usage is not None and cost is not None:
+            yield OperatorTime(
+                name=operation.outputs[0].name,
+                kind=operation.operator_name,
+                # MLCPUComputeDevice, MLGPUComputeDevice or MLNeuralEngineComputeDevice.
+                device=type(usage.preferred_compute_device).__name__.removeprefix("ML").removesuffix("ComputeDevice"),
+                seconds=None,
+                share=cost.weight,
+            )
 
 
 def _describe(features: Any) -> list[Port]:

@@ -5,7 +5,7 @@ The package is ``ai-edge-litert``, or its predecessor ``tflite-runtime`` where o
 
 import importlib.util
 import os
-import threading
+import queue
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,7 +56,8 @@ class LiteRTRuntime:
         available = (_CPU,) if request.device in (_CPU, AUTO) else self.devices()
         device = request.choose(available, runtime="litert", preferred=_CPU)
         # For the GPU too: the interpreter checks the file's structure, without which the accelerator may crash on a broken one.
-        threads = request.threads or _count_threads()
+        streams = request.streams or 1
+        threads = max(1, (request.threads or _count_threads()) // streams)
         interpreter = _read(artifact, threads)
         batch = _check(artifact, interpreter)
         if device == _GPU:
@@ -70,36 +71,44 @@ class LiteRTRuntime:
             device=_CPU,
             threads=request.threads,
             batch=batch,
-            details={"threads": str(threads)},
+            details={"threads": str(threads)} if streams == 1 else {"threads": f"{threads} for each of {streams} interpreters"},
+            streams=streams,
         )
-        return InterpreterEngine(interpreter, info)
+        return InterpreterEngine([interpreter, *(_read(artifact, threads) for _ in range(streams - 1))], info)
 
     def _adapter(self) -> str | None:
         return None if _package() == _PREDECESSOR else litert_gpu.find_adapter()
 
 
 class InterpreterEngine:
-    """An interpreter on the CPU. It runs one call at a time, on all its threads; calls from several threads wait for each other."""
+    """Interpreters on the CPU, one for each stream. Each runs one call at a time, on all its threads; further calls wait for one."""
 
-    def __init__(self, interpreter: Any, info: SessionInfo) -> None:
+    def __init__(self, interpreters: Sequence[Any], info: SessionInfo) -> None:
         self.info = info
-        self._interpreter = interpreter
-        self._input = interpreter.get_input_details()[0]["index"]
-        self._output = interpreter.get_output_details()[0]["index"]
-        self._lock = threading.Lock()
+        self._input = interpreters[0].get_input_details()[0]
+        self._output = interpreters[0].get_output_details()[0]
+        self._count = len(interpreters)
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for interpreter in interpreters:
+            self._idle.put(interpreter)
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run one batch; input and output are copied."""
-        with self._lock:
-            self._interpreter.set_tensor(self._input, batch)
-            self._interpreter.invoke()
-            heatmaps: NDArray[np.float32] = self._interpreter.get_tensor(self._output)
+        interpreter = self._idle.get()
+        try:
+            interpreter.set_tensor(self._input["index"], _quantize(batch, self._input))
+            interpreter.invoke()
+            heatmaps = _dequantize(interpreter.get_tensor(self._output["index"]), self._output)
+        finally:
+            self._idle.put(interpreter)
         return heatmaps
 
     def close(self) -> None:
-        """Free the interpreter, after the call that is running."""
-        with self._lock:
-            self._interpreter = None
+        """Free the interpreters, after the calls that are running."""
+        for _ in range(self._count):
+            self._idle.get()
+        # Calls that come later fail instead of waiting for ever.
+        self._idle.put(None)
 
 
 def _read(artifact: Artifact, threads: int) -> Any:
@@ -131,11 +140,30 @@ def _count_threads() -> int:
     return min(available, _DEFAULT_THREADS)
 
 
+def _quantize(values: NDArray[np.float32], tensor: Mapping[str, Any]) -> NDArray[Any]:
+    """Round to the levels of an integer input; a float one takes the values as they are."""
+    if tensor["dtype"] == np.float32:
+        return values
+    scale, zero_point = tensor["quantization"]
+    limits = np.iinfo(tensor["dtype"])
+    levels: NDArray[Any] = np.clip(np.rint(values / np.float32(scale)) + zero_point, limits.min, limits.max).astype(tensor["dtype"])
+    return levels
+
+
+def _dequantize(levels: NDArray[Any], tensor: Mapping[str, Any]) -> NDArray[np.float32]:
+    if tensor["dtype"] == np.float32:
+        return levels
+    scale, zero_point = tensor["quantization"]
+    values: NDArray[np.float32] = (levels.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    return values
+
+
 def _describe(tensors: Sequence[Mapping[str, Any]]) -> list[Port]:
     return [
         Port(
             name=tensor["name"],
-            dtype=np.dtype(tensor["dtype"]).name,
+            # The integers of a fully quantized file stand for real numbers; the engine converts them.
+            dtype="float32" if tensor["quantization"][0] > 0 else np.dtype(tensor["dtype"]).name,
             shape=tuple(None if side < 0 else int(side) for side in tensor["shape_signature"]),
         )
         for tensor in tensors

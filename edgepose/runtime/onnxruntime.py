@@ -11,8 +11,11 @@ Options are ``session.…`` and the other dotted keys of ONNX Runtime's session 
 ignores dotted keys that it doesn't know, and so do some providers with theirs.
 """
 
+import json
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from edgepose.artifact import Artifact
 from edgepose.errors import ArtifactError, DeviceError, EdgePoseError, InputError
 from edgepose.runtime.packages import find_version, import_package
 from edgepose.runtime.ports import Port, check_ports
+from edgepose.runtime.profile import Profile
 from edgepose.runtime.request import DeviceRequest
 from edgepose.runtime.session import SessionInfo
 
@@ -98,8 +102,26 @@ class OnnxRuntime:
             threads=request.threads,
             batch=batch,
             details=provider_options | _tell_operators(operators),
+            streams=request.streams or 1,
         )
         return OnnxRuntimeEngine(session, info)
+
+    def profile(self, artifact: Artifact, request: DeviceRequest, batch: NDArray[np.float32], calls: int) -> Profile:
+        """ONNX Runtime's profiler, which writes a trace file when it ends."""
+        # open() checks the file and the device, and says what is wrong with them; the profiler needs a session of its own.
+        self.open(artifact, request).close()
+        ort = _import()
+        providers = _list_providers(ort)
+        device = request.choose(tuple(providers), runtime="onnxruntime", preferred=_CPU, aliases=_ALIASES)
+        options, provider_options = _session_options(ort, device, request)
+        options.enable_profiling = True
+        with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
+            options.profile_file_prefix = str(Path(folder) / "trace")
+            session = ort.InferenceSession(artifact.path, options, providers=[providers[device]], provider_options=[provider_options])
+            for _ in range(1 + calls):
+                session.run(None, {session.get_inputs()[0].name: batch})
+            events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+        return Profile.from_times("ONNX Runtime profiler", _kernel_times(events, calls))
 
 
 class OnnxRuntimeEngine:
@@ -192,6 +214,18 @@ def _count_operators(session: Any) -> Counter[str]:
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return Counter()
     return Counter(part.ep_name for part in session.get_provider_graph_assignment_info() for _ in part.get_nodes())
+
+
+def _kernel_times(events: Sequence[Mapping[str, Any]], calls: int) -> dict[str, tuple[str, str, float]]:
+    """Mean seconds of each node over the last ``calls`` runs: the first run of each warms up."""
+    runs: dict[str, list[float]] = {}
+    kinds: dict[str, tuple[str, str]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            name = event["name"].removesuffix("_kernel_time")
+            kinds[name] = event["args"]["op_name"], event["args"]["provider"]
+            runs.setdefault(name, []).append(event["dur"] * 1e-6)
+    return {name: (*kinds[name], sum(seconds[-calls:]) / calls) for name, seconds in runs.items()}
 
 
 def _tell_operators(operators: Counter[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ has chosen nor moves to another one later. ``options`` overrule that in turn.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from edgepose.artifact import Artifact
 from edgepose.errors import ArtifactError, InputError
 from edgepose.runtime.packages import find_version, import_package
 from edgepose.runtime.ports import Port, check_ports
+from edgepose.runtime.profile import Profile
 from edgepose.runtime.request import DeviceRequest
 from edgepose.runtime.session import SessionInfo
 
@@ -60,12 +62,26 @@ class OpenVINORuntime:
             threads=request.threads if device in (_CPU, _AUTO) else None,
             batch=batch,
             details=_details(compiled, device),
+            streams=max(1, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) if request.streams != 1 else 1,
         )
         return OpenVINOEngine(compiled, info)
 
+    def profile(self, artifact: Artifact, request: DeviceRequest, batch: NDArray[np.float32], calls: int) -> Profile:
+        """OpenVINO's own counters, which its compiler adds to the model (``PERF_COUNT``)."""
+        engine = self.open(artifact, replace(request, options={**request.options, "PERF_COUNT": "YES"}))
+        engine.infer(batch)
+        times: dict[str, tuple[str, str, float]] = {}
+        for _ in range(calls):
+            for node in engine.infer_profiled(batch):
+                kind = node.node_type if node.exec_type in ("", "undef") else f"{node.node_type} ({node.exec_type})"
+                before = times.get(node.node_name, (kind, engine.info.device, 0.0))[2]
+                times[node.node_name] = (kind, engine.info.device, before + node.real_time.total_seconds() / calls)
+        engine.close()
+        return Profile.from_times("OpenVINO PERF_COUNT", times)
+
 
 class OpenVINOEngine:
-    """A compiled model, and as many infer requests as threads have called it at once."""
+    """A compiled model, and as many infer requests as threads have called it at once: OpenVINO runs those on its streams."""
 
     def __init__(self, compiled: Any, info: SessionInfo) -> None:
         self.info = info
@@ -82,6 +98,12 @@ class OpenVINOEngine:
         heatmaps: NDArray[np.float32] = request.infer([batch], share_inputs=True)[0]
         self._idle.append(request)
         return heatmaps
+
+    def infer_profiled(self, batch: NDArray[np.float32]) -> list[Any]:
+        """Run one batch; return OpenVINO's ``ProfilingInfo`` of each operator that ran. Needs the option ``PERF_COUNT``."""
+        request = self._compiled.create_infer_request()
+        request.infer([batch], share_inputs=True)
+        return [node for node in request.profiling_info if node.status.name == "EXECUTED"]
 
     def close(self) -> None:
         """Free the model and its requests."""
@@ -123,7 +145,9 @@ def _compile(core: Any, model: Any, device: str, artifact: Artifact, request: De
     for_cpu: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if request.threads is not None:
         for_cpu["INFERENCE_NUM_THREADS"] = request.threads
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT" if request.streams is None else "LATENCY"}
+    if device != _AUTO and request.streams not in (None, 1):
+        settings["NUM_STREAMS"] = request.streams
     if device == _CPU:
         settings |= for_cpu
     elif device == _AUTO:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgepose.artifact import Artifact, open_artifact
 from edgepose.errors import DeviceError, MissingDependencyError
+from edgepose.runtime.profile import Profile, ProfilingRuntime
 from edgepose.runtime.request import DeviceRequest
 from edgepose.runtime.session import Engine, Session
 
-__all__ = ["RUNTIMES", "Runtime", "RuntimeEntry", "RuntimeReport", "list_runtimes", "load"]
+__all__ = ["RUNTIMES", "Runtime", "RuntimeEntry", "RuntimeReport", "list_runtimes", "load", "profile"]
 
 
 class Runtime(Protocol):
@@ -89,7 +93,13 @@ def list_runtimes() -> tuple[RuntimeReport, ...]:
     return tuple(_report(entry) for entry in RUNTIMES)
 
 
-def load(path: str | Path, device: str = "auto", threads: int | None = None, options: Mapping[str, str] | None = None) -> Session:
+def load(
+    path: str | Path,
+    device: str = "auto",
+    threads: int | None = None,
+    options: Mapping[str, str] | None = None,
+    streams: int | None = 1,
+) -> Session:
     """Open a model file on a runtime.
 
     The file is recognised by its content, and its content hash is checked before the runtime sees it.
@@ -99,15 +109,53 @@ def load(path: str | Path, device: str = "auto", threads: int | None = None, opt
         device: ``[runtime:]device``, such as ``auto``, ``cpu``, ``gpu``, ``npu``, ``openvino:gpu.1`` or ``onnxruntime:cuda``.
         threads: CPU threads; ``None`` leaves it to the runtime.
         options: settings passed to the runtime as they are, such as ``{"PERFORMANCE_HINT": "THROUGHPUT"}`` for OpenVINO.
+        streams: calls that should run at the same time, sharing the threads; 1 gives the lowest latency, ``None`` leaves it to the
+            runtime, for throughput. ``info.streams`` says what it became.
 
     Raises:
         ArtifactError: the file can't be used; see ``open_artifact``.
-        DeviceError: the runtime or device isn't on this machine; the message names those that are.
+        DeviceError: the runtime or device isn't on this machine, or runs fewer calls at once; the message names what there is.
         InputError: a malformed device string, or an option that the runtime doesn't know.
+    """
+    request = DeviceRequest.parse(device, threads=threads, options=options, streams=streams)
+    artifact = open_artifact(path)
+    session = Session(_choose(artifact, request).open(artifact, request), artifact.spec)
+    if streams is not None and session.info.streams < streams:
+        session.close()
+        raise DeviceError(f"{session.info} runs {session.info.streams} call(s) at a time; {streams} streams were asked for")
+    return session
+
+
+def profile(
+    path: str | Path,
+    batch: NDArray[np.float32],
+    *,
+    calls: int = 10,
+    device: str = "auto",
+    threads: int | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Profile:
+    """Load a model with the runtime's own profiler switched on and run it.
+
+    Args:
+        path: as for ``load``.
+        batch: what one call gets: (N, 3, H, W) float32, with N the batch size that the file is compiled for.
+        calls: how many calls to average over.
+        device: as for ``load``.
+        threads: as for ``load``.
+        options: as for ``load``.
+
+    Raises:
+        ArtifactError: see ``load``.
+        DeviceError: see ``load``; or the runtime has no profiler.
+        InputError: see ``load``.
     """
     request = DeviceRequest.parse(device, threads=threads, options=options)
     artifact = open_artifact(path)
-    return Session(_choose(artifact, request).open(artifact, request), artifact.spec)
+    runtime = _choose(artifact, request)
+    if not isinstance(runtime, ProfilingRuntime):
+        raise DeviceError(f"the runtime that opens {artifact.path.name} has no profiler for its operators")
+    return runtime.profile(artifact, request, batch, calls)
 
 
 def _choose(artifact: Artifact, request: DeviceRequest) -> Runtime:

@@ -30,6 +30,7 @@ class DeviceRequest:
         device: the device named in it, lower case; ``auto`` leaves it to the runtime.
         threads: CPU threads, or ``None`` for the runtime's default.
         options: settings passed to the runtime as they are.
+        streams: calls that should run at the same time, or ``None`` for the number at which the runtime expects the highest throughput.
     """
 
     text: str = AUTO
@@ -37,20 +38,25 @@ class DeviceRequest:
     device: str = AUTO
     threads: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    streams: int | None = 1
 
     @classmethod
-    def parse(cls, device: str, *, threads: int | None = None, options: Mapping[str, str] | None = None) -> "DeviceRequest":
+    def parse(
+        cls, device: str, *, threads: int | None = None, options: Mapping[str, str] | None = None, streams: int | None = 1
+    ) -> "DeviceRequest":
         """Read a device string.
 
         Raises:
-            InputError: it is malformed, or ``threads`` is out of range.
+            InputError: it is malformed, or ``threads`` or ``streams`` is out of range.
         """
         runtime, colon, name = device.strip().lower().rpartition(":")
         if not name or (colon and not runtime):
             raise InputError(f"device is {device!r}; expected '[runtime:]device', such as 'auto', 'gpu' or 'openvino:npu'")
         if threads is not None and not 1 <= threads <= MAX_THREADS:
             raise InputError(f"threads is {threads}; allowed: 1 to {MAX_THREADS}")
-        return cls(text=device, runtime=runtime or None, device=name, threads=threads, options=dict(options or {}))
+        if streams is not None and not 1 <= streams <= MAX_THREADS:
+            raise InputError(f"streams is {streams}; allowed: 1 to {MAX_THREADS}")
+        return cls(text=device, runtime=runtime or None, device=name, threads=threads, options=dict(options or {}), streams=streams)
 
     def choose(
         self, available: Sequence[str], *, runtime: str, preferred: str, aliases: Mapping[str, Sequence[str]] = MappingProxyType({})

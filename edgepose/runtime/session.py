@@ -29,6 +29,7 @@ class SessionInfo:
         threads: CPU threads asked for, or ``None`` where the runtime decides.
         batch: the batch size that the file is compiled for, or ``None`` where any runs.
         details: more that the runtime says of itself, e.g. the inference precision.
+        streams: calls that run at the same time; more of them wait for each other.
     """
 
     runtime: str
@@ -38,6 +39,7 @@ class SessionInfo:
     threads: int | None
     batch: int | None
     details: dict[str, str] = field(default_factory=dict)
+    streams: int = 1
 
     def __str__(self) -> str:
         return f"{self.runtime} {self.version} ({self.device})"

@@ -64,6 +64,7 @@ class TorchRuntime:
             threads=request.threads,
             batch=None,
             details={"inference_precision": "f32, tf32 in convolutions" if tf32 else "f32", "threads": str(torch.get_num_threads())},
+            streams=request.streams or 1,
         )
         return TorchEngine(model.to(device), device, info)
 

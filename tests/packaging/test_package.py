@@ -17,7 +17,7 @@ import edgepose_converters
 from edgepose import errors
 
 ROOT = Path(__file__).parents[2]
-HOST_ONLY = ("edgepose.models",)
+HOST_ONLY = ("edgepose.models", "edgepose.distillation", "edgepose.quantization")
 HEAVY = {
     "torch",
     "cv2",
@@ -123,6 +123,7 @@ def test_the_wheel_holds_everything(tmp_path: Path) -> None:
         "edgepose/assets/vitpose-ti.safetensors",
         "edgepose/assets/sample.jpg",
         "edgepose/skeletons/coco.json",
+        "edgepose/distillation/recipes/vitpose-s-coco.toml",
         "edgepose_converters/onnx.py",
         "edgepose_benchmarks/__init__.py",
     ):

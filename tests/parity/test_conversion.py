@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_static_batch_of_two(target: str, simple: Checkpoint, tmp_path: Path) ->
 def test_what_cannot_be_is_said_before_anything_is_written(simple: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"litert files have a static batch size; give --batch a number"):
         list(convert(simple, targets=["onnx", "litert"], precisions=["fp32"], out=tmp_path, batch=None))
-    with pytest.raises(InputError, match=r"can't hold precision 'int3'; they hold: fp32, fp16"):
+    with pytest.raises(InputError, match=r"can't hold precision 'int3'; they hold: fp32, fp16, int8"):
         list(convert(simple, targets=["onnx"], precisions=["int3"], out=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
@@ -133,7 +134,7 @@ class Altered(nn.Module):
 @pytest.mark.parametrize(("factor", "message"), [(1.001, "differ from the torch model"), (float("nan"), "hold NaN")])
 def test_a_wrong_file_is_not_left_behind(factor: float, message: str, simple: Checkpoint, sabotage: object, tmp_path: Path) -> None:
     onnx = get_target("onnx")
-    sabotage(lambda module, *rest, **options: onnx.write(Altered(module, factor), *rest, **options))
+    sabotage(lambda source, *rest, **options: onnx.write(replace(source, module=Altered(source.module, factor)), *rest, **options))
     wrong, right = convert(simple, targets=["onnx", "openvino"], precisions=["fp32"], out=tmp_path)
     assert wrong.path is None
     with pytest.raises(AssertionError, match=message):
@@ -155,7 +156,7 @@ def test_a_failing_tool_is_named_with_its_words(simple: Checkpoint, sabotage: ob
 
 
 def test_an_interrupt_leaves_nothing(simple: Checkpoint, sabotage: object, tmp_path: Path) -> None:
-    def write(module: nn.Module, spec: object, path: Path, **_: object) -> None:
+    def write(source: object, path: Path, **_: object) -> None:
         path.write_bytes(b"half a model")
         raise KeyboardInterrupt
 

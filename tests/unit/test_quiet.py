@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from edgepose_converters.quiet import quiet
+from edgepose.quiet import quiet
 
 
 def test_what_is_written_is_kept_and_not_shown(capfd: pytest.CaptureFixture[str]) -> None:

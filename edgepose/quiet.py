@@ -1,4 +1,4 @@
-"""Keep the converters' tools from talking over the progress bar, and their words at hand for when they fail."""
+"""Keep the tools from talking over the progress bar, and their words at hand for when they fail."""
 
 import os
 import sys

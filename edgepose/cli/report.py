@@ -1,0 +1,76 @@
+"""``edgepose report``: results of `edgepose benchmark`, from any number of machines, as Markdown, CSV, JSON or one HTML page."""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from edgepose.errors import InputError, SpecError
+
+__all__ = ["add_parser", "run"]
+
+_SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json", ".html": "html"}
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    """Add the command."""
+    parser = commands.add_parser(
+        "report",
+        help="show benchmark results as Markdown, CSV, JSON or an HTML page",
+        description="Merge results of `edgepose benchmark`, of any number of machines, into one report.",
+    )
+    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results files, or folders of them")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write: .md, .csv, .json or .html (default: Markdown, printed)")
+    parser.add_argument(
+        "--accuracy", type=Path, metavar="FILE", help='accuracies as JSON: {"vitpose-s-int8.xml": 73.9, …}; names are files or models'
+    )
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from edgepose.files import staged_file
+    from edgepose_benchmarks.report.columns import make_views
+    from edgepose_benchmarks.report.comma_separated import format_csv
+    from edgepose_benchmarks.report.markdown import format_report
+    from edgepose_benchmarks.report.page import format_page
+    from edgepose_benchmarks.result_file import load_results
+
+    form = "markdown" if options.out is None else _SUFFIXES.get(options.out.suffix.lower())
+    if form is None:
+        raise InputError(f"can't tell the form of {str(options.out)!r}; allowed: {', '.join(_SUFFIXES)}")
+    content = load_results(options.results)
+    views = make_views(content.results, _read_accuracies(options.accuracy) if options.accuracy else {})
+    if form == "json":
+        text = content.to_json() + "\n"
+    elif form == "csv":
+        text = format_csv(views)
+    elif form == "html":
+        text = format_page(views, content.comparisons)
+    else:
+        text = format_report(views, content.comparisons)
+    if options.out is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        with staged_file(options.out) as staged:
+            staged.write_text(text, "utf-8")
+    except OSError as error:
+        raise InputError(f"can't write {str(options.out)!r}: {error.strerror or error}") from None
+    print(f"{options.out}: {len(content.results)} results, {len(content.comparisons)} comparisons")
+    return 0
+
+
+def _read_accuracies(path: Path) -> dict[str, float]:
+    from edgepose.document import parse_json
+
+    try:
+        document = parse_json(path.read_text("utf-8"), where=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"can't read the accuracies {str(path)!r}: {error}") from None
+    if not isinstance(document, dict):
+        raise SpecError(f'{path} holds no JSON object; expected {{"vitpose-s-int8.xml": 73.9, …}}')
+    for name, value in document.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise SpecError(f"{path}: the accuracy of {name!r} is {value!r}; expected a number")
+    return {name: float(value) for name, value in document.items()}

@@ -1,0 +1,130 @@
+"""Calibration data: person crops, cut out of photos by the pipeline's own code."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.boxes import BoxFile, check_boxes
+from edgepose.crop import crop
+from edgepose.errors import InputError
+from edgepose.image import SUFFIXES, read_image
+from edgepose.quantization.recipe import Calibration
+from edgepose.spec import ModelSpec
+
+__all__ = ["MIN_PHOTOS", "CalibrationSet", "find_photos", "load_calibration"]
+
+MIN_PHOTOS = 16
+"""Fewer photos than these say too little about the ranges of activations."""
+
+_HELD_OUT = 5
+_MAX_HELD_OUT = 64
+_MIN_SIDE_PX = 16
+_MIN_CONTRAST = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CalibrationSet:
+    """Crops to decide on, and crops to judge the decision by.
+
+    Attributes:
+        crops: (N, 3, H, W) float32, normalized.
+        held_out: (M, 3, H, W): from photos that ``crops`` has nothing of.
+        source: where they come from.
+        problems: one line for each photo that couldn't be used, and why.
+    """
+
+    crops: NDArray[np.float32]
+    held_out: NDArray[np.float32]
+    source: Calibration
+    problems: tuple[str, ...]
+
+
+def find_photos(paths: Sequence[Path]) -> list[Path]:
+    """Return the photos that ``paths`` name: files as they are, and the images inside folders, sorted.
+
+    Raises:
+        InputError: a path doesn't exist, or there is no image at all.
+    """
+    photos: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            photos += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        elif path.exists():
+            photos.append(path)
+        else:
+            raise InputError(f"there are no photos at {str(path)!r}: it doesn't exist")
+    if not photos:
+        raise InputError(f"there is no image in {', '.join(map(str, paths)) or 'the calibration photos'}; allowed: {', '.join(SUFFIXES)}")
+    return photos
+
+
+def load_calibration(
+    photos: Sequence[Path], boxes: BoxFile | None, spec: ModelSpec, *, limit: int, progress: Callable[[str], None] = lambda _: None
+) -> CalibrationSet:
+    """Cut crops out of photos. Every fifth photo is held out, to judge the decision on.
+
+    What can't be used is skipped and listed: unreadable files, photos that the boxes file doesn't name or has no usable box for (at least
+    16 pixels wide and high, and inside the image), and people without any contrast.
+
+    Args:
+        photos: image files; where there are more than needed, they are taken evenly.
+        boxes: the people on them; ``None`` takes each photo whole.
+        spec: of the model.
+        limit: the largest number of crops to calibrate on.
+        progress: is told what is going on.
+
+    Raises:
+        InputError: fewer than ``MIN_PHOTOS`` photos can be used.
+    """
+    calibration: list[NDArray[np.float32]] = []
+    held_out: list[NDArray[np.float32]] = []
+    problems: list[str] = []
+    used = 0
+    for number, photo in enumerate(_evenly(photos)):
+        progress(f"reading photos: {number + 1}/{len(photos)}, {sum(map(len, calibration))} crops")
+        try:
+            batch = _cut(photo, boxes, spec)
+        except InputError as error:
+            problems.append(f"{photo.name}: {error}")
+            continue
+        target, room = (held_out, _MAX_HELD_OUT) if used % _HELD_OUT == _HELD_OUT - 1 else (calibration, limit)
+        used += 1
+        target.append(batch[: max(0, room - sum(map(len, target)))])
+        if sum(map(len, calibration)) >= limit and used >= MIN_PHOTOS:
+            break
+    if used < MIN_PHOTOS:
+        reasons = "".join(f"\n  {problem}" for problem in problems[:10]) + ("\n  …" if len(problems) > 10 else "")
+        raise InputError(f"{used} of {len(photos)} photos can be calibrated on; at least {MIN_PHOTOS} are needed{reasons}")
+    crops = np.concatenate(calibration)
+    source = Calibration(photos=used, skipped=len(problems), crops=len(crops), sha256=hashlib.sha256(crops.tobytes()).hexdigest())
+    return CalibrationSet(crops=crops, held_out=np.concatenate(held_out), source=source, problems=tuple(problems))
+
+
+def _evenly(photos: Sequence[Path]) -> Iterator[Path]:
+    """Go through the photos in an order whose every beginning is spread over the whole: a folder is often sorted by scene."""
+    order = np.argsort(np.arange(len(photos)) * 0.6180339887498949 % 1.0, kind="stable")
+    return (photos[index] for index in order)
+
+
+def _cut(photo: Path, boxes: BoxFile | None, spec: ModelSpec) -> NDArray[np.float32]:
+    image = read_image(photo)
+    height, width = image.shape[:2]
+    people = check_boxes([[0, 0, width, height]] if boxes is None else boxes.for_image(photo), image.shape)
+    people = people[(people[:, 2:] - people[:, :2]).min(axis=1) >= _MIN_SIDE_PX]
+    if not len(people):
+        raise InputError(f"no box of at least {_MIN_SIDE_PX} pixels")
+    usable = [box for box in people if _contrast(image, box) >= _MIN_CONTRAST]
+    if not usable:
+        raise InputError("the image is constant inside its boxes")
+    return crop(image, usable, spec.input, spec.codec).batch
+
+
+def _contrast(image: NDArray[np.uint8], box: NDArray[np.float64]) -> float:
+    """Standard deviation of the grey values inside a box."""
+    left, top = np.floor(box[:2].clip(0)).astype(int)
+    right, bottom = np.ceil(box[2:]).astype(int)
+    return float(image[top:bottom, left:right].mean(axis=2).std())

@@ -1,0 +1,133 @@
+"""Results files: what is written is read back, and what is something else is refused by name."""
+
+import dataclasses
+import json
+
+import pytest
+from sample_results import MACHINE, make_comparison, make_estimate, make_result, make_run
+
+from edgepose.errors import InputError, SpecError
+from edgepose_benchmarks.result import ServerTrial
+from edgepose_benchmarks.result_file import ResultFile, load_results, save_results
+from edgepose_benchmarks.stability import find_warnings
+from edgepose_benchmarks.summary import summarize
+
+
+def test_a_results_file_is_read_back_to_the_last_sample(tmp_path):
+    results = (make_result(), make_estimate(), make_result("broken.onnx", kind="failed", runs=(), error="it crashed"))
+    save_results(tmp_path / "r.json", results, [make_comparison()])
+    assert load_results([tmp_path / "r.json"]) == ResultFile(results=results, comparisons=(make_comparison(),))
+    assert load_results([tmp_path]) == load_results([tmp_path / "r.json"])
+
+
+def test_of_two_results_of_one_case_the_later_counts(tmp_path):
+    later = make_result(center_s=0.03, started="2026-02-01T00:00:00+00:00")
+    other = make_result(machine=dataclasses.replace(MACHINE, id="another00000"))
+    save_results(tmp_path / "a.json", [later])
+    save_results(tmp_path / "b.json", [make_result(), other])
+    assert load_results([tmp_path / "a.json", tmp_path / "b.json"]).results == (later, other)
+    assert load_results([tmp_path / "b.json", tmp_path / "a.json"]).results == (later, other)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "isn't valid JSON"),
+        ("[]", "isn't a results file"),
+        ('{"edgepose_spec": 1}', "isn't a results file"),
+        ('{"edgepose_benchmark": 99}', "schema version 99; this edgepose reads version 1"),
+        ('{"edgepose_benchmark": 1, "results": [{}]}', r"results\[0\] lacks field"),
+        ('{"edgepose_benchmark": 1, "surprise": 1}', "unknown field"),
+    ],
+)
+def test_another_schema_is_refused(tmp_path, text, words):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(SpecError, match=words) as caught:
+        load_results([tmp_path / "r.json"])
+    assert "r.json" in str(caught.value)
+
+
+def test_a_case_with_nonsense_in_it_is_a_wrong_file(tmp_path):
+    document = json.loads(ResultFile(results=(make_result(),)).to_json())
+    document["results"][0]["case"]["batch"] = -1
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    with pytest.raises(SpecError, match="batch is -1"):
+        load_results([tmp_path / "r.json"])
+
+
+def test_what_cannot_be_read_or_written_is_named(tmp_path):
+    with pytest.raises(InputError, match="no-such-file"):
+        load_results([tmp_path / "no-such-file.json"])
+    with pytest.raises(InputError, match="holds no results"):
+        load_results([tmp_path])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="can't write"):
+        save_results(tmp_path / "file" / "r.json", [])
+
+
+def test_the_figures_of_a_result():
+    summary = summarize(make_result())
+    assert summary.samples == 3 * 190
+    assert summary.median_s == pytest.approx(0.02, rel=0.01)
+    assert set(summary.percentiles_s) == {50.0, 90.0, 95.0, 99.0}
+    assert summary.crops_per_s.value == pytest.approx(50, rel=0.01)
+    assert summary.crops_per_s.low < summary.crops_per_s.value < summary.crops_per_s.high
+    assert summary.macs_per_s == pytest.approx(250e9, rel=0.01)
+    assert summary.peak_share == pytest.approx(0.5, rel=0.01)
+    assert (summary.memory_bytes, summary.model_memory_bytes) == (200_000_000, 140_000_000)
+
+
+def test_throughput_counts_crops():
+    result = make_result()
+    frames = dataclasses.replace(result, case=dataclasses.replace(result.case, stage="end-to-end", people=8))
+    assert summarize(frames).crops_per_s.value == pytest.approx(400, rel=0.01)
+    queries = dataclasses.replace(result, case=dataclasses.replace(result.case, scenario="multi-stream", streams=4, batch=2))
+    assert summarize(queries).crops_per_s.value == pytest.approx(400, rel=0.01)
+    offline = dataclasses.replace(result, case=dataclasses.replace(result.case, scenario="offline", streams=4, batch=2))
+    assert summarize(offline).crops_per_s.value == pytest.approx(100, rel=0.01)
+    assert summarize(offline).percentiles_s == {}
+    trials = (
+        ServerTrial(rate_hz=30.0, queries=100, late=0, p99_s=0.05, kept=True),
+        ServerTrial(rate_hz=40.0, queries=9, late=5, p99_s=None, kept=False),
+    )
+    served = dataclasses.replace(result, case=dataclasses.replace(result.case, scenario="server", bound_s=0.1), trials=trials)
+    assert summarize(served).crops_per_s.value == 30.0
+
+
+def test_energy_is_per_crop():
+    runs = tuple(make_run(energy_j=40.0, energy_source="rapl") for _ in range(2))
+    result = make_result(runs=runs)
+    assert summarize(result).joules_per_crop == pytest.approx(40 / 200)
+    pairs = dataclasses.replace(result, case=dataclasses.replace(result.case, batch=2))
+    assert summarize(pairs).joules_per_crop == pytest.approx(40 / 400)
+
+
+def test_a_steady_result_has_no_warnings():
+    assert find_warnings(make_result().runs) == ()
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [
+        ([make_run(count=25)], "only 15 samples"),
+        ([make_run(), make_run(0.03)], "processes differ"),
+        ([make_run(other_cores=1.0)], "other load"),
+        ([make_run(throttled=3)], "3 thermal events"),
+        ([make_run(frequency_hz=(3e9, 2e9))], "fell by 33%"),
+        ([make_run(warmup=200)], "no sample was left"),
+    ],
+)
+def test_instability_is_told(runs, words):
+    assert any(words in warning for warning in find_warnings(runs))
+
+
+def test_trend_spread_and_tail_are_told():
+    steady = make_run().samples_s
+    rising = tuple(value * (1 + index / len(steady)) for index, value in enumerate(steady))
+    assert any("slower than they began" in warning for warning in find_warnings([dataclasses.replace(make_run(), samples_s=rising)]))
+    wild = tuple(value * (1 + index % 2) for index, value in enumerate(steady))
+    assert any("spread" in warning for warning in find_warnings([dataclasses.replace(make_run(), samples_s=wild)]))
+    tailed = tuple(value * (5 if index % 40 == 0 else 1) for index, value in enumerate(steady))
+    assert any("long tail" in warning for warning in find_warnings([dataclasses.replace(make_run(), samples_s=tailed)]))
+    # The times between completions of several streams spread by nature.
+    assert find_warnings([dataclasses.replace(make_run(), samples_s=wild)], latencies=False) == ()

@@ -1,0 +1,141 @@
+"""Percentiles, warm-ups, intervals and verdicts on samples whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from edgepose_benchmarks.result import Interval, PairRatio
+from edgepose_benchmarks.statistics import bootstrap_intervals, find_warmup, percentile, ratio_interval, t_quantile, verdict
+
+
+def median(samples):
+    return np.array([np.median(samples)])
+
+
+def test_percentiles_are_those_of_numpy_where_there_are_enough_samples():
+    samples = np.random.default_rng(0).exponential(size=1000)
+    assert percentile(samples, 99) == pytest.approx(np.percentile(samples, 99))
+    assert percentile(samples[:100], 99) is not None
+    assert percentile(samples[:99], 99) is None
+    assert percentile([1.0, 3.0], 50) == 2.0
+
+
+# From published tables of Student's t.
+@pytest.mark.parametrize(
+    ("probability", "freedom", "wanted"),
+    [(0.975, 1, 12.7062), (0.975, 2, 4.3027), (0.995, 7, 3.4995), (0.995, 4, 4.6041), (0.975, 30, 2.0423), (0.5, 3, 0.0)],
+)
+def test_quantiles_of_student(probability, freedom, wanted):
+    assert t_quantile(probability, freedom) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_warm_up_is_found_and_a_late_spike_is_none():
+    generator = np.random.default_rng(0)
+    steady = 0.02 * (1 + 0.01 * generator.standard_normal(300))
+    warm = steady.copy()
+    warm[:40] *= np.linspace(3, 1.1, 40)
+    assert 30 <= find_warmup(warm) <= 60
+    assert find_warmup(steady) <= 30
+    steady[60] = 1.0
+    assert find_warmup(steady) <= 30
+    assert find_warmup([1.0] * 7) == 0
+    # Times between the completions of two streams: mostly nothing, or twice the mean.
+    pairs = np.tile([0.0, 0.04], 150) + steady * 0.01
+    pairs[:40] *= 2
+    assert 30 <= find_warmup(pairs) <= 60
+    # Never more than a quarter, however long the trend.
+    assert find_warmup(np.linspace(2, 1, 200)) == 50
+
+
+def simulate_runs(generator, processes=10, count=150):
+    """Processes that differ by 2 %, each with samples that depend on their neighbours."""
+    runs = []
+    for _ in range(processes):
+        noise = generator.standard_normal(count)
+        for index in range(1, count):
+            noise[index] = 0.8 * noise[index - 1] + 0.6 * noise[index]
+        runs.append(0.02 * math.exp(0.02 * generator.standard_normal()) * (1 + 0.01 * noise))
+    return runs
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say(monkeypatch):
+    monkeypatch.setattr("edgepose_benchmarks.statistics.RESAMPLES", 150)
+    generator = np.random.default_rng(1)
+    held = 0
+    for _ in range(60):
+        (interval,) = bootstrap_intervals(simulate_runs(generator), median)
+        held += interval.low <= 0.02 <= interval.high
+    assert held >= 50
+    # Samples thrown into one bag would claim far too much.
+    runs = simulate_runs(generator)
+    (narrow,) = bootstrap_intervals([np.concatenate(runs)[np.random.default_rng(0).permutation(1500)]], median)
+    (wide,) = bootstrap_intervals(runs, median)
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+
+
+def test_neighbours_that_depend_on_each_other_widen_the_interval():
+    generator = np.random.default_rng(5)
+    drifting = 1 + 0.01 * np.cumsum(generator.standard_normal(400)) / 5
+    (seen,) = bootstrap_intervals([drifting], median)
+    (shuffled,) = bootstrap_intervals([generator.permutation(drifting)], median)
+    assert seen.high - seen.low > 1.8 * (shuffled.high - shuffled.low)
+
+
+def test_a_burst_during_one_block_counts_little():
+    a, b = [1.0] * 12, [1.0] * 12
+    b[3] = 50.0
+    pair = PairRatio(a_s=tuple(a), b_s=tuple(b), b_first=(True, False) * 6)
+    assert ratio_interval([pair] * 8).value == pytest.approx(1.0)
+
+
+def test_intervals_are_reproducible_and_contain_their_value():
+    runs = simulate_runs(np.random.default_rng(2), processes=3)
+    (interval,) = bootstrap_intervals(runs, median)
+    assert [interval] == bootstrap_intervals(runs, median)
+    assert interval.low <= interval.value <= interval.high
+    assert bootstrap_intervals([[1.0, 2.0]], median) == [Interval(value=1.5, low=None, high=None)]
+
+
+def simulate_pairs(generator, slowdown, pairs=8, blocks=12):
+    """Two processes on a machine whose speed wanders by tens of percent, with bursts of other work."""
+    made = []
+    for _ in range(pairs):
+        drift = np.exp(np.cumsum(0.05 * generator.standard_normal(2 * blocks)))
+        burst = 1 + (generator.random(2 * blocks) < 0.1) * generator.exponential(1.0, 2 * blocks)
+        moments = 0.02 * drift * burst * np.exp(0.01 * generator.standard_normal(2 * blocks))
+        process = np.exp(0.005 * generator.standard_normal(2))
+        b_first = generator.random(blocks) < 0.5
+        first, second = moments[0::2], moments[1::2]
+        a = np.where(b_first, second, first) * process[0]
+        b = np.where(b_first, first, second) * process[1] * slowdown
+        made.append(PairRatio(a_s=tuple(a), b_s=tuple(b), b_first=tuple(b_first.tolist())))
+    return made
+
+
+def test_a_file_compared_with_itself_rarely_differs():
+    generator = np.random.default_rng(3)
+    verdicts = [verdict(ratio_interval(simulate_pairs(generator, 1.0))) for _ in range(200)]
+    assert verdicts.count("no difference") >= 194
+
+
+def test_a_planted_slowdown_is_measured():
+    generator = np.random.default_rng(4)
+    ratios = [ratio_interval(simulate_pairs(generator, 1.10)).value for _ in range(20)]
+    assert np.mean(ratios) == pytest.approx(1.10, abs=0.01)
+    assert verdict(ratio_interval(simulate_pairs(generator, 1.5))) == "B is slower"
+    assert verdict(ratio_interval(simulate_pairs(generator, 0.6))) == "B is faster"
+
+
+def test_what_the_first_leaves_to_the_second_cancels_out():
+    # Whoever goes second takes 10 % longer; B goes first more often than not.
+    b_first = (True, True, True, False)
+    pair = PairRatio(a_s=(1.1, 1.1, 1.1, 1.0), b_s=(1.0, 1.0, 1.0, 1.1), b_first=b_first)
+    assert ratio_interval([pair] * 8).value == pytest.approx(1.0)
+
+
+def test_one_pair_gives_no_verdict():
+    pair = PairRatio(a_s=(1.0,), b_s=(2.0,), b_first=(True,))
+    ratio = ratio_interval([pair])
+    assert ratio == Interval(value=pytest.approx(2.0), low=None, high=None)
+    assert verdict(ratio) == "undecided"

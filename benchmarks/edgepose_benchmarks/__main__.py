@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgepose_benchmarks import agreement, codec, contest, conversion, session_overhead, startup
+from edgepose_benchmarks import agreement, codec, contest, conversion, quantization, session_overhead, startup
 
 __all__ = ["main"]
 
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         files = [str(Path(folder) / f"vitpose-s-fp32{suffix}") for suffix in (".xml", ".onnx", ".tflite")]
         measurements: tuple[tuple[str, Callable[[list[str]], object], list[str]], ...] = (
             ("Conversion", conversion.main, []),
+            ("Quantization", quantization.main, []),
             ("Start-up", startup.main, files[:1]),
             ("What a session adds", session_overhead.main, [*files, "--rounds", "60"]),
             ("Crop and decode", codec.main, []),

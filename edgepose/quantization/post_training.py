@@ -5,6 +5,7 @@ SmoothQuant's factors, which are then folded into the weights (``preparation``);
 network.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -30,8 +31,9 @@ _SMOOTHING_CROPS = 64
 _WEIGHTED = ("MatMul", "Convolution", "ConvolutionBackpropData")
 # Attention and upsampling have no weights: they stay in float, as the mobile runtimes would split the graph around them.
 _FLOAT_TYPES = ["ScaledDotProductAttention", "Interpolate"]
-# A bias near zero makes any relative correction huge, and NNCF's default then leaves the whole layer uncorrected.
-_BIAS_THRESHOLD = 1e9
+# A bias near zero makes any relative correction huge, and NNCF's default then leaves the whole layer uncorrected; so does one that is zero.
+_BIAS_THRESHOLD = float("inf")
+_LEAST_BIAS = 1e-12
 
 
 def calibrate(model: ViTPose, recipe: QuantizationRecipe, crops: NDArray[np.float32], progress: Progress = lambda _: None) -> Statistics:
@@ -128,7 +130,7 @@ def _quantize(nncf: Any, model: ViTPose, recipe: QuantizationRecipe, crops: NDAr
     with quiet() as tail:
         try:
             return nncf.quantize(
-                to_openvino(model, crops.shape[1:]),
+                to_openvino(_with_biases(model), crops.shape[1:]),
                 nncf.Dataset([each[None] for each in crops]),
                 model_type=nncf.ModelType.TRANSFORMER,
                 preset=nncf.QuantizationPreset.MIXED,
@@ -138,6 +140,16 @@ def _quantize(nncf: Any, model: ViTPose, recipe: QuantizationRecipe, crops: NDAr
             )
         except Exception as error:  # NNCF and OpenVINO raise exceptions of many kinds
             raise ConversionError(f"NNCF failed: {type(error).__name__}: {str(error)[:1000]}\n{tail()}".rstrip()) from error
+
+
+@torch.no_grad()
+def _with_biases(model: ViTPose) -> ViTPose:
+    """Return a copy in which no bias is zero, so that each can be corrected."""
+    changed = copy.deepcopy(model)
+    for layer in list_layers(changed):
+        bias = changed.get_submodule(layer.name).get_parameter("bias")
+        bias.masked_fill_(bias == 0, _LEAST_BIAS)
+    return changed
 
 
 def _find_smoothing(model: Any) -> Iterator[tuple[str, tuple[float, ...]]]:
@@ -160,13 +172,11 @@ def _read_layers(model: Any) -> Iterator[tuple[str, LayerStatistics]]:
         low, high = (float(quantizer.input_value(port).get_node().data.item()) for port in (1, 2))
         # Weights are an integer constant, converted, then multiplied by their scale; a reshape may follow.
         scale = _skip(node.input_value(1).get_node(), "Reshape")
-        (consumer,) = node.output(0).get_target_inputs()
-        bias = consumer.get_node().input_value(1).get_node()
         yield (
             _layer_name(node),
             LayerStatistics(
                 weight_scale=_floats(scale.input_value(1).get_node().data),
-                bias=_floats(bias.data),
+                bias=_read_bias(node),
                 input=ActivationRange(low=min(low, 0.0), high=max(high, 0.0)),
             ),
         )
@@ -181,16 +191,25 @@ def _read_compressed(model: Any) -> Iterator[tuple[str, LayerStatistics]]:
         bits: Literal[4, 8] = 4 if levels.get_element_type().get_type_name() == "i4" else 8
         # NNCF gives the largest weight the level -128 (or -8) and the scale its sign; kernels want levels from -127 (-7) and no sign.
         scale = np.abs(_skip(scaled.input_value(1).get_node(), "Convert").data.astype(np.float32)) * (128 / 127 if bits == 8 else 8 / 7)
-        (consumer,) = node.output(0).get_target_inputs()
-        bias = _skip(consumer.get_node().input_value(1).get_node(), "Convert")
         yield (
             _layer_name(node),
             LayerStatistics(
                 weight_scale=_floats(scale),
-                bias=_floats(bias.data),
+                bias=_read_bias(node),
                 weight_bits=bits,
             ),
         )
+
+
+def _read_bias(node: Any) -> tuple[float, ...]:
+    """Return the bias that is added behind a layer; OpenVINO leaves out one that is zero."""
+    (consumer,) = node.output(0).get_target_inputs()
+    addition = consumer.get_node()
+    bias = _skip(addition.input_value(1).get_node(), "Convert") if addition.get_type_name() == "Add" else None
+    if bias is not None and bias.get_type_name() == "Constant":
+        return _floats(bias.data)
+    shape = node.get_output_partial_shape(0)
+    return (0.0,) * int((shape[2] if node.get_type_name() == "MatMul" else shape[1]).get_length())
 
 
 def _skip(node: Any, *kinds: str) -> Any:

@@ -308,3 +308,22 @@ def test_an_edited_file_is_what_counts(checkpoint: Checkpoint, decided: Decided,
 
 def read_tflite(path: Path) -> tflite.SubGraphT:
     return tflite.ModelT.InitFromPackedBuf(path.read_bytes(), 0).subgraphs[0]
+
+
+def test_zero_biases_are_corrected_too(photos: Path, tmp_path: Path) -> None:
+    """A network as it comes from an initialization: OpenVINO leaves out biases of zero."""
+    model = random_model(dim=64, depth=1, heads=2, head="classic", keypoints=17, height=HEIGHT, width=WIDTH)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+        for norm in (model.head.bn1, model.head.bn2):
+            norm.running_mean.zero_()
+    checkpoint = Checkpoint(model=model, spec=make_spec(model, name="zero"))
+    decided = decide_from_photos(checkpoint, "int8", photos=[photos], boxes=None, out=tmp_path)
+    assert all(any(value != 0 for value in layer.bias) for layer in decided.quantization.statistics.layers.values())
+    decisions = [decided.quantization, decide_weights(checkpoint, default_recipe("int8-dynamic"))]
+    outcomes = convert(
+        checkpoint, targets=None, precisions=["int8", "int8-dynamic"], out=tmp_path, crops=decided.held_out, quantizations=decisions
+    )
+    assert [outcome.error for outcome in outcomes] == [""] * 8

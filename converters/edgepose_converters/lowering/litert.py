@@ -89,8 +89,7 @@ def output_levels(operation: Operation, layer: QuantizedLayer) -> tuple[Activati
     """
     if layer.output is None:
         raise InputError(f"the recipe has no output range for {layer.layer.name}, which a TFLite file needs; calibrate again")
-    factor = _factor(operation.inputs[ports(operation)[1]], layer)
-    low, high = (np.array(values, np.float32) * factor for values in (layer.output.low, layer.output.high))
+    low, high = (np.array(values, np.float32) * np.float32(operation.factor) for values in (layer.output.low, layer.output.high))
     size = np.maximum(np.abs(low), np.abs(high))
     units = None
     if layer.layer.name.endswith(_RESIDUAL) and np.sqrt(np.square(size).mean()) < _UNEVEN * size.max():
@@ -102,11 +101,11 @@ def output_levels(operation: Operation, layer: QuantizedLayer) -> tuple[Activati
 def integer_weight(operation: Operation, layer: QuantizedLayer, units: NDArray[np.float32] | None = None) -> Tensor:
     """Return the integer weight of an operator whose output channels come in ``units``.
 
-    The emitter may have multiplied the queries' weights by a factor, which goes into the scale.
+    A factor of the emitter's goes into the scale.
     """
     float_weight = operation.inputs[ports(operation)[1]]
     levels = layer.weight.transpose(_LAYOUTS[layer.layer.kind])
-    scale = layer.scale * _factor(float_weight, layer)
+    scale = layer.scale * np.float32(operation.factor)
     if units is not None:
         scale = scale / units
     if layer.scale.ndim == 2:
@@ -115,25 +114,19 @@ def integer_weight(operation: Operation, layer: QuantizedLayer, units: NDArray[n
     return Tensor(name=float_weight.name, shape=levels.shape, kind="int8", data=levels, quantized=Quantized(scale=scale))
 
 
-def _factor(weight: Tensor, layer: QuantizedLayer) -> np.float32:
-    """Return what the emitter multiplied the weights by: the ratio at the largest one."""
-    levels = layer.weight.transpose(_LAYOUTS[layer.layer.kind])
-    scale = layer.scale.reshape(len(levels), -1)
-    ours = levels.reshape(*scale.shape, -1).astype(np.float32) * scale[..., None]
-    largest = int(np.abs(ours).argmax())
-    assert weight.data is not None  # noqa: S101  # weights are constants
-    value = ours.ravel()[largest]
-    return np.float32(weight.data.ravel()[largest] / value) if value else np.float32(1)
-
-
 def integer_bias(
-    operation: Operation, scale: NDArray[np.float32], kind: str = "int32", *, units: NDArray[np.float32] | None = None
+    operation: Operation,
+    layer: QuantizedLayer,
+    scale: NDArray[np.float32],
+    kind: str = "int32",
+    *,
+    units: NDArray[np.float32] | None = None,
 ) -> Tensor:
-    """Return the bias of an operator whose output channels come in ``units``, as multiples of ``scale``."""
+    """Return the corrected bias of a layer whose output channels come in ``units``, as multiples of ``scale``."""
     bias = operation.inputs[ports(operation)[2]]
-    assert bias.data is not None  # noqa: S101  # biases are constants
     limit = np.iinfo(kind)
-    levels = np.rint(bias.data.astype(np.float64) / (1.0 if units is None else units) / scale).clip(limit.min, limit.max).astype(kind)
+    values = layer.bias.astype(np.float64) * operation.factor / (1.0 if units is None else units)
+    levels = np.rint(values / scale).clip(limit.min, limit.max).astype(kind)
     return Tensor(name=bias.name, shape=bias.shape, kind=kind, data=levels, quantized=Quantized(scale=scale))
 
 
@@ -151,7 +144,7 @@ def _static(operation: Operation, layer: QuantizedLayer, levels: ActivationRange
     inputs[source] = rounded
     inputs[weight] = integer = integer_weight(operation, layer, units)
     assert integer.quantized is not None  # noqa: S101  # just made
-    inputs[bias] = integer_bias(operation, np.float32(levels.scale) * integer.quantized.scale, units=units)
+    inputs[bias] = integer_bias(operation, layer, np.float32(levels.scale) * integer.quantized.scale, units=units)
     output = Tensor(name=f"{operation.layer}.output", shape=operation.output.shape, kind="int8", quantized=signed_levels(reach))
     done = [Operation(kind="QUANTIZE", inputs=[x], output=rounded), replace(operation, inputs=inputs, output=output)]
     if units is None:

@@ -50,9 +50,10 @@ def lower(model: onnx.ModelProto, quantized: QuantizedModel) -> None:
             writer.static(node, lowered)
         if layer.kind == "linear" and lowered is not None and lowered.input is not None:
             addition = consumers[node.output[0]]
-            addition.input[next(port for port, name in enumerate(addition.input) if name in constants)] = writer.bias(
-                lowered, lowered.input
-            )
+            ports = [port for port, name in enumerate(addition.input) if name in constants]
+            # A bias of zero may have been left out.
+            if addition.op_type == "Add" and ports:
+                addition.input[ports[0]] = writer.bias(lowered, lowered.input)
         replacements[node.output[0]] = writer.nodes
     nodes = [new for node in graph.node for new in replacements.get(node.output[0], [node])]
     del graph.node[:]

@@ -93,6 +93,7 @@ class Operation:
         output: each operator used here has one.
         options: the fields of its options that differ from zero.
         layer: the model's layer that it is, or empty.
+        factor: what the layer's weights and bias were multiplied by.
     """
 
     kind: str
@@ -100,6 +101,7 @@ class Operation:
     output: Tensor
     options: dict[str, Any] = field(default_factory=dict)
     layer: str = ""
+    factor: float = 1.0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

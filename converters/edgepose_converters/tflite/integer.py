@@ -74,7 +74,7 @@ class _IntegerEmitter(Emitter):
         x = self._int16("ADD", [x, self._int16_constant("bias", bias)], shape, largest, fusedActivationFunction=int(simple))
         x = self._reshape(x, (self._batch, rows, columns, config.dim))
         x = self._simple_integer_head(x, model.head) if isinstance(model.head, SimpleHead) else self._classic_integer_head(x, model.head)
-        x = self._narrow(self._transpose(x, (0, 3, 1, 2)), self._output_range("head.final"))
+        x = self._narrow(self._transpose(x, (0, 3, 1, 2)), _widened(self._output_range("head.final")))
         x.name = OUTPUT_NAME
         return Graph(operations=self._operations, input=source, output=x)
 
@@ -103,8 +103,7 @@ class _IntegerEmitter(Emitter):
         parts = []
         for number, part in enumerate(QKV_PARTS):
             rows = slice(number * dim, (number + 1) * dim)
-            factor = np.float32(attention.scale if part == "q" else 1)
-            z = self._dense(y, weight[rows] * factor, bias[rows] * factor, f"{name}.qkv.{part}")
+            z = self._dense(y, weight[rows], bias[rows], f"{name}.qkv.{part}", factor=attention.scale if part == "q" else 1.0)
             z = self._transpose(self._reshape(z, (batch, tokens, attention.heads, attention.head_dim)), (0, 2, 1, 3))
             parts.append(self._widen(z))
         q, k, v = parts
@@ -149,8 +148,8 @@ class _IntegerEmitter(Emitter):
             x = self._narrow(x, replace(self._input_range(following), low=0.0))
         return self._weighted(self._convolve(self._prepare_input(x, "head.final"), head.final, "head.final", padding=0))
 
-    def _dense(self, x: Tensor, weight: NDArray[np.float32], bias: NDArray[np.float32], name: str) -> Tensor:
-        return self._weighted(self._linear(self._prepare_input(x, name), weight, bias, name))
+    def _dense(self, x: Tensor, weight: NDArray[np.float32], bias: NDArray[np.float32], name: str, *, factor: float = 1.0) -> Tensor:
+        return self._weighted(self._linear(self._prepare_input(x, name), weight, bias, name, factor=factor))
 
     def _prepare_input(self, x: Tensor, name: str) -> Tensor:
         """Round the input of a layer to the levels that were decided; layers that stay in float take 16 bits."""
@@ -179,7 +178,7 @@ class _IntegerEmitter(Emitter):
         integer = integer_weight(operation, part, units)
         assert integer.quantized is not None  # noqa: S101
         operation.inputs[bias] = integer_bias(
-            operation, x.quantized.scale * integer.quantized.scale, "int64" if wide else "int32", units=units
+            operation, part, x.quantized.scale * integer.quantized.scale, "int64" if wide else "int32", units=units
         )
         operation.inputs[weight] = integer
         float_output.kind = x.kind
@@ -240,6 +239,11 @@ class _IntegerEmitter(Emitter):
     def _stream(self, norm: str) -> float:
         """Largest absolute value of the residual stream in front of a norm."""
         return _MARGIN * self._statistics.norms[f"backbone.{norm}"].largest_input
+
+
+def _widened(levels: ActivationRange) -> ActivationRange:
+    """Leave room for what calibration hasn't seen."""
+    return ActivationRange(low=_MARGIN * levels.low, high=_MARGIN * levels.high)
 
 
 def _reach(levels: ActivationRange) -> float:

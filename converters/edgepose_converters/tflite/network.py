@@ -97,8 +97,7 @@ class Emitter:
         for number, part in enumerate(QKV_PARTS):
             rows = slice(number * dim, (number + 1) * dim)
             # The scaling of the scores costs nothing inside the queries' weights.
-            factor = np.float32(attention.scale if part == "q" else 1)
-            z = self._linear(y, weight[rows] * factor, bias[rows] * factor, f"{name}.qkv.{part}")
+            z = self._linear(y, weight[rows], bias[rows], f"{name}.qkv.{part}", factor=attention.scale if part == "q" else 1.0)
             z = self._reshape(z, (batch, tokens, attention.heads, attention.head_dim))
             parts.append(self._transpose(z, (0, 2, 1, 3)))
         q, k, v = parts
@@ -139,9 +138,11 @@ class Emitter:
             x = self._add("RELU", [self._deconvolve(x, layer, name)], (self._batch, 2 * x.shape[1], 2 * x.shape[2], layer.out_channels))
         return self._convolve(x, head.final, "head.final", padding=_SAME)
 
-    def _linear(self, x: Tensor, weight: NDArray[np.float32], bias: NDArray[np.float32], layer: str) -> Tensor:
-        inputs = [x, self._weight(layer, weight), self._bias(layer, bias)]
-        return self._add("FULLY_CONNECTED", inputs, (*x.shape[:-1], len(weight)), layer=layer, keepNumDims=True)
+    def _linear(self, x: Tensor, weight: NDArray[np.float32], bias: NDArray[np.float32], layer: str, *, factor: float = 1.0) -> Tensor:
+        inputs = [x, self._weight(layer, weight * np.float32(factor)), self._bias(layer, bias * np.float32(factor))]
+        output = self._add("FULLY_CONNECTED", inputs, (*x.shape[:-1], len(weight)), layer=layer, keepNumDims=True)
+        self._operations[-1].factor = factor
+        return output
 
     def _convolve(self, x: Tensor, conv: nn.Conv2d, layer: str, *, padding: int) -> Tensor:
         self._scope = layer

@@ -327,3 +327,12 @@ def test_zero_biases_are_corrected_too(photos: Path, tmp_path: Path) -> None:
         checkpoint, targets=None, precisions=["int8", "int8-dynamic"], out=tmp_path, crops=decided.held_out, quantizations=decisions
     )
     assert [outcome.error for outcome in outcomes] == [""] * 8
+
+
+def test_wide_layers_run_with_dynamic_inputs(tmp_path: Path) -> None:
+    """XNNPACK refuses such a layer when its bias isn't a constant: long ones mustn't be stored in half precision."""
+    model = random_model(dim=256, depth=1, heads=2, head="simple", height=HEIGHT, width=WIDTH)
+    checkpoint = Checkpoint(model=model, spec=make_spec(model, name="wide"))
+    decisions = [decide_weights(checkpoint, default_recipe("int8-dynamic"))]
+    (outcome,) = convert(checkpoint, targets=["litert"], precisions=["int8-dynamic"], out=tmp_path, quantizations=decisions)
+    assert outcome.error == ""

@@ -49,7 +49,8 @@ def store_half_precision(graph: Graph) -> Graph:
     for operation in graph.operations:
         inputs = []
         for tensor in operation.inputs:
-            if tensor.data is None or tensor.kind != "float32" or tensor.data.size < _LEAST_HALVED:
+            # Kernels that quantize their input as it comes take no bias from another operator.
+            if tensor.data is None or tensor.kind != "float32" or tensor.data.size < _LEAST_HALVED or tensor.data.ndim == 1:
                 inputs.append(tensor)
                 continue
             if id(tensor) not in widened:

@@ -16,7 +16,7 @@ __all__ = ["choose_float_layers", "rank_layers"]
 
 _BATCH = 8
 _SHARE_OF_ERROR = 0.05
-_SHARE_OF_WEIGHTS = 0.025
+_SHARE_OF_WEIGHTS = 0.03
 
 
 def rank_layers(
@@ -63,7 +63,7 @@ def rank_layers(
 
 
 def choose_float_layers(ranking: tuple[LayerSensitivity, ...], quantized: QuantizedModel) -> tuple[str, ...]:
-    """Return the layers that dominate: each makes more than 5 % of the summed squared error, and all hold at most 2.5 % of the weights."""
+    """Return the layers that dominate: each makes more than 5 % of the summed squared error, and all hold at most 3 % of the weights."""
     total = sum(entry.error**2 for entry in ranking)
     budget = _SHARE_OF_WEIGHTS * sum(layer.layer.parameters for layer in quantized.layers.values())
     chosen = []

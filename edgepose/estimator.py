@@ -16,7 +16,7 @@ from edgepose.skeleton import Skeleton
 if TYPE_CHECKING:
     from edgepose.runtime.session import Session
 
-__all__ = ["PoseEstimator", "Poses"]
+__all__ = ["PoseEstimator", "Poses", "run_crops"]
 
 PEOPLE_AT_ONCE = 64  # bounds the memory of crops and heatmaps, however many boxes there are
 DECIMALS = 4
@@ -101,14 +101,25 @@ class PoseEstimator:
         for start in range(0, len(boxes_xyxy), PEOPLE_AT_ONCE):
             part = slice(start, start + PEOPLE_AT_ONCE)
             crops = crop(image, boxes_xyxy[part], spec.input, spec.codec)
-            coordinates, scores[part] = decode(self._heatmaps(crops.batch), spec.codec)
+            coordinates, scores[part] = decode(run_crops(self._session, crops.batch, flip_test=self._flip_test), spec.codec)
             keypoints_xy[part] = to_image(coordinates, crops.centres, crops.sizes, spec.input.heatmap_size, spec.codec)
         return Poses(keypoints_xy=keypoints_xy, scores=scores, boxes_xyxy=boxes_xyxy.astype(np.float32), skeleton=spec.skeleton)
 
-    def _heatmaps(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        heatmaps = self._session.run(batch)
-        if not self._flip_test:
-            return heatmaps
-        mirrored = self._session.run(np.ascontiguousarray(batch[..., ::-1]))
-        spec = self._session.spec
-        return (heatmaps + flip_heatmaps(mirrored, spec.skeleton.flip_order, spec.codec)) * np.float32(0.5)
+
+def run_crops(session: "Session", batch: npt.NDArray[np.float32], *, flip_test: bool = False) -> npt.NDArray[np.float32]:
+    """Compute the heatmaps of crops.
+
+    Args:
+        session: a loaded model.
+        batch: (N, 3, H, W) float32, from ``edgepose.crop.crop``.
+        flip_test: average with those of the mirrored crops.
+
+    Returns:
+        (N, K, H/4, W/4) float32.
+    """
+    heatmaps = session.run(batch)
+    if not flip_test:
+        return heatmaps
+    mirrored = session.run(np.ascontiguousarray(batch[..., ::-1]))
+    spec = session.spec
+    return (heatmaps + flip_heatmaps(mirrored, spec.skeleton.flip_order, spec.codec)) * np.float32(0.5)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgepose_benchmarks import agreement, codec, contest, conversion, quantization, session_overhead, startup
+from edgepose_benchmarks import agreement, asynchronous, codec, contest, conversion, evaluation, quantization, session_overhead, startup
 
 __all__ = ["main"]
 
@@ -30,8 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measurements: tuple[tuple[str, Callable[[list[str]], object], list[str]], ...] = (
             ("Conversion", conversion.main, []),
             ("Quantization", quantization.main, []),
+            ("Evaluation", evaluation.main, ["--artifact", files[0]]),
             ("Start-up", startup.main, files[:1]),
             ("What a session adds", session_overhead.main, [*files, "--rounds", "60"]),
+            ("Several calls at once", asynchronous.main, files[:1]),
             ("Crop and decode", codec.main, []),
             ("The runtimes' own tools", agreement.main, [files[0], files[2]]),
             ("Side by side", contest.main, ["--precision", options.precision, *write]),

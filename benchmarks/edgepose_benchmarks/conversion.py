@@ -24,13 +24,15 @@ from edgepose_benchmarks.process import measure
 __all__ = ["main", "random_checkpoint"]
 
 
-def random_checkpoint(name: str, path: Path) -> None:
-    """Write a ViTPose of the size called ``name`` (``ti``, ``s`` …) with the classic head and random weights."""
+def random_checkpoint(name: str, path: Path, architecture: Architecture | None = None) -> None:
+    """Write a ViTPose with random weights: of the size called ``name`` (``ti``, ``s`` …) with the classic head, or of ``architecture``."""
     torch.manual_seed(0)
-    size = next(size for size in SIZES if size.name == name)
+    if architecture is None:
+        size = next(size for size in SIZES if size.name == name)
+        architecture = Architecture(dim=size.dim, depth=size.depth, heads=size.heads, head="classic")
     spec = ModelSpec(
         name=f"vitpose-{name}",
-        architecture=Architecture(dim=size.dim, depth=size.depth, heads=size.heads, head="classic"),
+        architecture=architecture,
         skeleton=get_skeleton("coco"),
         provenance=Provenance(source="random weights, for measuring"),
     )

@@ -27,6 +27,7 @@ from edgepose_converters.verification import Reference, execute, make_reference,
 __all__ = ["Conversion", "check_request", "convert"]
 
 Progress = Callable[[str], None]
+Acceptance = Callable[[Path], str]
 
 _BYTES: dict[Precision, float] = {"fp32": 4, "fp16": 2, "int8": 1, "int8-full": 1, "int8-dynamic": 1, "int4": 0.5}
 
@@ -64,6 +65,7 @@ def convert(
     photos: Sequence[Path] = (),
     crops: NDArray[np.float32] | None = None,
     quantizations: Sequence[Quantization] = (),
+    accept: Acceptance | None = None,
     progress: Progress = lambda _: None,
 ) -> Iterator[Conversion]:
     """Convert a checkpoint to each target in each precision, one after the other.
@@ -79,6 +81,7 @@ def convert(
         photos: photos to verify on, each taken whole; none means the people in the sample photo.
         crops: crops to verify on, (N, 3, H, W) float32, normalized, in place of ``photos``.
         quantizations: the decisions behind the quantized precisions; that for ``int8`` serves ``int8-full`` too.
+        accept: has the last word on each file before it gets its name, by raising an ``EdgePoseError``; what it returns stands in the file.
         progress: is told what is going on.
 
     Yields:
@@ -98,7 +101,7 @@ def convert(
         for precision in (each for each in wanted if each in target.precisions):
             start = time.perf_counter()
             try:
-                path, parity = _convert_one(target, sources, precision, batch, out, progress)
+                path, parity = _convert_one(target, sources, precision, batch, out, accept, progress)
             except EdgePoseError as error:
                 yield Conversion(target=target.name, precision=precision, seconds=time.perf_counter() - start, error=str(error))
             else:
@@ -173,7 +176,13 @@ def _file_name(spec: ModelSpec, target: Target, precision: Precision, batch: int
 
 
 def _convert_one(
-    target: Target, sources: _Sources, precision: Precision, batch: int | None, out: Path, progress: Progress
+    target: Target,
+    sources: _Sources,
+    precision: Precision,
+    batch: int | None,
+    out: Path,
+    accept: Acceptance | None,
+    progress: Progress,
 ) -> tuple[Path, tuple[Parity, ...]]:
     source, reference = sources.get(precision)
     spec = source.spec
@@ -196,7 +205,12 @@ def _convert_one(
             progress(f"{name}: executing and comparing")
             with quiet():
                 parity = execute(path, target.verifiers, reference, tolerance(precision))
-            embed_spec(path, spec.replace_export(dataclasses.replace(record, parity=parity)))
+            record = dataclasses.replace(record, parity=parity)
+            embed_spec(path, spec.replace_export(record))
+            if accept is not None:
+                progress(f"{name}: evaluating")
+                record = dataclasses.replace(record, details=record.details | {"accepted": accept(path)})
+                embed_spec(path, spec.replace_export(record))
             artifact = open_artifact(path)
             publish(tuple(reversed(artifact.files)) if path.is_file() else (path,), out)
     except OSError as error:

@@ -15,7 +15,21 @@ from edgepose.errors import EdgePoseError
 
 __all__ = ["main"]
 
-COMMANDS = ("convert", "quantize", "distill", "predict", "info", "verify", "benchmark", "report", "devices", "models")
+COMMANDS = (
+    "convert",
+    "quantize",
+    "distill",
+    "predict",
+    "evaluate",
+    "label",
+    "info",
+    "verify",
+    "benchmark",
+    "report",
+    "card",
+    "devices",
+    "models",
+)
 
 EXIT_OK, EXIT_FAILED = 0, 1
 

@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepose.cli.acceptance import check_acceptance, open_acceptance
 from edgepose.cli.calibration import add_calibration_options
 from edgepose.cli.checkpoint import add_checkpoint_options, read_checkpoint
+from edgepose.cli.evaluation_options import add_data_options
 from edgepose.cli.options import add_json_option, batch_size, comma_list
 from edgepose.cli.parity import format_error, format_runtime, format_shift
 from edgepose.cli.progress import Progress
@@ -63,6 +65,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     bounds = parser.add_mutually_exclusive_group()
     bounds.add_argument("--max-drop", type=float, metavar="PX", help="int8: return layers to float until keypoints move no more than this")
     bounds.add_argument("--max-drop-oks", type=float, metavar="X", help="int8: … until the mean OKS to the float model is at least 1 - X")
+    gate = parser.add_argument_group("acceptance by accuracy")
+    gate.add_argument(
+        "--accept-if",
+        metavar="CONDITIONS",
+        help="keep a file only if, on annotated pictures, e.g. 'ap_drop<0.5' against the checkpoint; also ap_drop_high (upper end of the "
+        "95%% interval), oks_drop, shift_px",
+    )
+    add_data_options(gate, required=False)
     add_json_option(parser)
     return parser
 
@@ -74,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
 
     # Before anything that takes minutes.
     check_request(checkpoint, targets=options.to, precisions=options.precision, batch=options.batch)
+    check_acceptance(options)
     failed = False
     results = []
     with Progress(len(set(options.to or _TARGETS)) * len(set(options.precision))) as progress:
@@ -88,6 +99,7 @@ def run(options: argparse.Namespace) -> int:
             photos=options.photos,
             crops=None if options.photos or held_out is None else held_out[:_VERIFIED_CROPS],
             quantizations=[each.quantization for each in decided],
+            accept=open_acceptance(checkpoint, options, progress),
             progress=progress.note,
         ):
             progress.step()

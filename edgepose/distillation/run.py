@@ -18,8 +18,9 @@ from edgepose.distillation.recipe import Phase
 from edgepose.distillation.state import Position, State, save_state
 from edgepose.distillation.stream import Batch, stream
 from edgepose.distillation.trainingset import TrainingSet
-from edgepose.distillation.validation import mean_oks, pck, predict
+from edgepose.distillation.validation import mean_oks, predict
 from edgepose.errors import TrainingError
+from edgepose.evaluation.protocols.pck import pck
 from edgepose.models import Checkpoint, save_checkpoint
 from edgepose.spec import Architecture, InputSpec, ModelSpec, Provenance
 

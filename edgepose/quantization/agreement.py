@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import InputError
+from edgepose.evaluation.oks import keypoint_similarities, oks
 from edgepose.heatmap import decode, to_crop
 from edgepose.spec import ModelSpec
 
@@ -88,8 +89,5 @@ def oks_loss(heatmaps: NDArray[np.float32], float_heatmaps: NDArray[np.float32],
     if not counted.any():
         raise InputError(f"the float model scores no keypoint at {MIN_SCORE} or more, so there is no OKS to lose; is it trained?")
     area = spec.input.width * spec.input.height / spec.codec.padding**2
-    variances = (2 * np.array(spec.skeleton.sigmas)) ** 2
-    similarity = np.exp(-np.square(keypoint_shifts(heatmaps, float_heatmaps, spec)) / (2 * variances * area))
-    people = counted.any(axis=1)
-    means = (similarity * counted).sum(axis=1)[people] / counted.sum(axis=1)[people]
-    return float(1 - means.mean())
+    similarities = keypoint_similarities(np.square(keypoint_shifts(heatmaps, float_heatmaps, spec)), area, spec.skeleton.sigmas)
+    return float(1 - oks(similarities, counted)[counted.any(axis=1)].mean())

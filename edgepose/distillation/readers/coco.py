@@ -1,6 +1,6 @@
 """COCO keypoint annotations: one JSON file and a folder of pictures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -12,12 +12,11 @@ from edgepose.distillation.readers.person import Faults, People, Person, map_key
 from edgepose.distillation.recipe import Source
 from edgepose.document import parse_json
 from edgepose.errors import InputError, SpecError
+from edgepose.evaluation.coco_file import Entry, list_entries, to_numbers
 from edgepose.image import MAX_SIDE_PX, read_image
 from edgepose.skeleton import Skeleton
 
 __all__ = ["read_coco"]
-
-Entry = Mapping[str, object]
 
 
 def read_coco(source: Source, root: Path, skeleton: Skeleton) -> People:
@@ -27,7 +26,7 @@ def read_coco(source: Source, root: Path, skeleton: Skeleton) -> People:
         document = parse_json(path.read_bytes(), where=str(path))
     except OSError as error:
         raise InputError(f"can't read the annotations {str(path)!r}: {error.strerror or error}") from None
-    images, annotations, categories = (_entries(document, path, key) for key in ("images", "annotations", "categories"))
+    images, annotations, categories = (list_entries(document, path, key) for key in ("images", "annotations", "categories"))
     names = _keypoint_names(categories, path)
     if not set(names) & set(skeleton.keypoints):
         raise InputError(f"{path}: its keypoints ({', '.join(names[:4])} …) have none in common with the student's, {skeleton.name!r}")
@@ -37,13 +36,6 @@ def read_coco(source: Source, root: Path, skeleton: Skeleton) -> People:
         by_image.setdefault(annotation.get("image_id"), []).append(annotation)
     faults = Faults()
     return People(count=len(annotations), each=_people(images, by_image, names, folder, source, skeleton, faults), faults=faults)
-
-
-def _entries(document: object, path: Path, key: str) -> list[Entry]:
-    entries = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise SpecError(f"{path}: has no list of objects {key!r}; expected a COCO keypoint file")
-    return entries
 
 
 def _keypoint_names(categories: list[Entry], path: Path) -> tuple[str, ...]:
@@ -103,7 +95,7 @@ def _people(
 
 
 def _box(annotation: Entry) -> npt.NDArray[np.float64] | None:
-    numbers = _numbers(annotation.get("bbox"), 4)
+    numbers = to_numbers(annotation.get("bbox"), 4)
     if numbers is None:
         return None
     left, top, width, height = numbers
@@ -118,17 +110,9 @@ def _box(annotation: Entry) -> npt.NDArray[np.float64] | None:
 def _points(annotation: Entry, count: int) -> npt.NDArray[np.float32] | None:
     if "keypoints" not in annotation:
         return np.zeros((count, 3), np.float32)
-    numbers = _numbers(annotation["keypoints"], 3 * count)
+    numbers = to_numbers(annotation["keypoints"], 3 * count)
     if numbers is None:
         return None
     points = np.array(numbers, np.float32).reshape(count, 3)
     points[:, 2] = points[:, 2] > 0
     return points
-
-
-def _numbers(value: object, count: int) -> list[float] | None:
-    if not isinstance(value, list) or len(value) != count:
-        return None
-    if not all(isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < 1e9 for each in value):
-        return None
-    return value

@@ -18,8 +18,9 @@ from edgepose.distillation.recipe import Initialization, Optimizer, Phase
 from edgepose.distillation.recipe_files import load_recipe, override_recipe
 from edgepose.distillation.state import Position, State, load_state, optimizer_state, rebase, restore_optimizer, save_state
 from edgepose.distillation.targets import draw_targets
-from edgepose.distillation.validation import mean_oks, pck
+from edgepose.distillation.validation import mean_oks
 from edgepose.errors import CheckpointError, InputError, TrainingError
+from edgepose.evaluation.protocols.pck import pck
 from edgepose.models.vitpose import ViTPose, VitPoseConfig
 from edgepose.skeleton import Skeleton, get_skeleton
 

@@ -1,0 +1,86 @@
+"""The options of ``edgepose evaluate``, ``edgepose label`` and ``edgepose convert --accept-if``."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepose.errors import InputError
+
+if TYPE_CHECKING:
+    from edgepose.evaluation.evaluation import Request
+    from edgepose.evaluation.running import RunOptions
+
+__all__ = ["add_data_options", "add_run_options", "read_request", "read_run_options"]
+
+
+def add_data_options(parser: "argparse.ArgumentParser | argparse._ArgumentGroup", *, required: bool) -> None:
+    """Add ``--annotations``, ``--images``, ``--detections`` and how keypoints are found and judged."""
+    parser.add_argument(
+        "--annotations", type=Path, required=required, metavar="FILE", help="COCO keypoint JSON (or the like), or MPII's annotations"
+    )
+    parser.add_argument("--images", type=Path, required=required, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--detections", type=Path, metavar="FILE", help="a detector's boxes, COCO results JSON (default: annotated boxes)")
+    parser.add_argument("--min-box-score", type=float, default=0.0, metavar="S", help="leave out detections below (default: 0)")
+    parser.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="coco, wholebody, crowdpose, aic, ap10k, mpii or pck (default: by the annotations)",
+    )
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored crops, as papers do")
+    parser.add_argument(
+        "--decode",
+        choices=("published", "transformers"),
+        default="published",
+        help="decode heatmaps as published, or as transformers' image processor does (default: published)",
+    )
+    parser.add_argument("--skip-missing", action="store_true", help="evaluate the rest where pictures are missing")
+
+
+def read_request(options: argparse.Namespace) -> "Request":
+    """Return what ``add_data_options`` asked for."""
+    from edgepose.evaluation.evaluation import Request
+
+    return Request(
+        annotations=options.annotations,
+        images=options.images,
+        detections=options.detections,
+        protocol=options.protocol,
+        min_score=options.min_box_score,
+        flip_test=options.flip,
+        decoding=options.decode,
+        skip_missing=options.skip_missing,
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add how a model runs over many people, beside ``--device`` and ``--threads``."""
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="crops per call (default: 8)")
+    parser.add_argument("--streams", type=int, default=1, metavar="N", help="calls that run at the same time (default: 1)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads that read and decode (default: 2)")
+    parser.add_argument("--ray", type=int, metavar="N", help="run N models as actors of a Ray cluster, a thread each (see --threads)")
+    parser.add_argument("--ray-address", metavar="HOST:PORT", help="of a running cluster (default: one on this machine)")
+
+
+def read_run_options(options: argparse.Namespace) -> "RunOptions":
+    """Return what ``add_run_options`` and ``add_device_options`` asked for.
+
+    Raises:
+        InputError: a number below one.
+    """
+    from edgepose.evaluation.distributed import Cluster
+    from edgepose.evaluation.running import RunOptions
+
+    for name in ("batch", "streams", "workers", "ray"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise InputError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    if options.ray_address and not options.ray:
+        raise InputError("--ray-address names a cluster; say with --ray N how many models run on it")
+    return RunOptions(
+        device=options.device,
+        threads=options.threads,
+        streams=options.streams,
+        options=dict(options.option),
+        batch=options.batch,
+        workers=options.workers,
+        cluster=Cluster(workers=options.ray, address=options.ray_address, cpus=options.threads or 1) if options.ray else None,
+    )

@@ -1,0 +1,147 @@
+"""A model's keypoints as labels: photos and boxes in, a COCO keypoint file out, which ``edgepose distill`` trains on."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgepose.artifact import Artifact
+from edgepose.boxes import BoxFile
+from edgepose.errors import InputError
+from edgepose.evaluation.dataset import People
+from edgepose.evaluation.inference import Found, Pictures
+from edgepose.evaluation.oks import AREA_OF_BOX
+from edgepose.evaluation.result import Work
+from edgepose.evaluation.running import RunOptions, run_model
+from edgepose.files import staged_file
+from edgepose.image import SUFFIXES
+from edgepose.spec import ModelSpec
+
+__all__ = ["Labelled", "label_folder"]
+
+DECIMALS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """What was written.
+
+    Attributes:
+        path: the annotation file.
+        pictures: number of photos in it.
+        people: number of people in it.
+        without_boxes: number of photos that the box file doesn't name; they aren't in it.
+        unusable: reasons why photos couldn't be used; they aren't in it.
+        work: where the model ran.
+    """
+
+    path: Path
+    pictures: int
+    people: int
+    without_boxes: int
+    unusable: tuple[str, ...]
+    work: Work
+
+
+def label_folder(
+    artifact: Artifact,
+    folder: Path,
+    boxes: BoxFile,
+    out: Path,
+    run: RunOptions,
+    *,
+    min_score: float = 0.3,
+    flip_test: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Labelled:
+    """Label the photos of a folder.
+
+    Args:
+        artifact: the model.
+        folder: photos, also in folders below.
+        boxes: the people in them, by file name relative to the folder, or by bare name.
+        out: the annotation file to write.
+        run: where the model runs.
+        min_score: keypoints scored below get no label.
+        flip_test: average with mirrored crops.
+        progress: is told how many people are done, of how many.
+
+    Raises:
+        InputError: no photos, no boxes for them, or the file can't be written.
+        EdgePoseError: see ``run_model``.
+    """
+    photos = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not photos:
+        raise InputError(f"no photos in {str(folder)!r}; known suffixes: {', '.join(SUFFIXES)}")
+    names, tables = [], []
+    for photo in photos:
+        name = photo.relative_to(folder).as_posix()
+        found = boxes.shared if boxes.shared is not None else boxes.by_name.get(name, boxes.by_name.get(photo.name))
+        if found is not None and len(found):
+            names.append(name)
+            tables.append(found)
+    if not names:
+        raise InputError(f"{boxes.source} has no boxes for any of the {len(photos)} photos in {str(folder)!r}")
+    counts = [len(table) for table in tables]
+    people = People(
+        pictures=np.repeat(np.arange(len(names)), counts),
+        boxes_xyxy=np.concatenate(tables),
+        scores=np.ones(sum(counts)),
+        categories=np.ones(sum(counts), np.int64),
+        annotations=np.full(sum(counts), -1, np.int64),
+        skipped={},
+    )
+    pictures = Pictures(names=names, sizes=np.zeros((len(names), 2), np.int64))
+    keypoints, work = run_model(artifact, pictures, people, folder, run, flip_test=flip_test, progress=progress)
+    written = _write(out, artifact.spec, names, people, keypoints, min_score)
+    return Labelled(
+        path=out,
+        pictures=keypoints.pictures,
+        people=written,
+        without_boxes=len(photos) - len(names),
+        unusable=tuple(f"{names[index]}: {why}" for index, why in sorted(keypoints.unusable.items())),
+        work=work,
+    )
+
+
+def _write(path: Path, spec: ModelSpec, names: list[str], people: People, found: Found, min_score: float) -> int:
+    images = [
+        {"id": index, "file_name": name, "width": int(found.sizes[index, 0]), "height": int(found.sizes[index, 1])}
+        for index, name in enumerate(names)
+        if index not in found.unusable
+    ]
+    annotations: list[dict[str, object]] = []
+    for person in np.flatnonzero(~np.isnan(found.keypoints[:, 0, 0])):
+        left, top, right, bottom = people.boxes_xyxy[person].round(DECIMALS).tolist()
+        sure = found.keypoints[person, :, 2] >= min_score
+        points = np.where(sure[:, None], found.keypoints[person, :, :2].round(DECIMALS), 0.0)
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": int(people.pictures[person]),
+                "category_id": 1,
+                "iscrowd": 0,
+                "bbox": [left, top, round(right - left, DECIMALS), round(bottom - top, DECIMALS)],
+                "area": round((right - left) * (bottom - top) * AREA_OF_BOX, DECIMALS),
+                "num_keypoints": int(sure.sum()),
+                "keypoints": np.column_stack([points, 2.0 * sure]).ravel().tolist(),
+                "score": round(float(found.keypoints[person, :, 2].mean()), 4),
+            }
+        )
+    skeleton = spec.skeleton
+    links = [[start + 1, end + 1] for start, end in skeleton.link_indices]  # COCO counts from 1
+    categories = [{"id": 1, "name": "person", "keypoints": list(skeleton.keypoints), "skeleton": links}]
+    document = {
+        "info": {"description": f"keypoints of {spec.name}"},
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+    try:
+        with staged_file(path) as staged:
+            staged.write_text(json.dumps(document) + "\n", "utf-8")
+    except OSError as error:
+        raise InputError(f"can't write the labels {str(path)!r}: {error.strerror or error}") from None
+    return len(annotations)

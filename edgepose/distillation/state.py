@@ -6,7 +6,6 @@ sample or step, so the position in the run is enough.
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from edgepose.distillation.history import Row
 from edgepose.distillation.recipe import Recipe
 from edgepose.document import from_document, to_document
 from edgepose.errors import SpecError, TrainingError
-from edgepose.files import staged_file
+from edgepose.models.training_state import save_training_state
 
 __all__ = ["Position", "State", "load_state", "optimizer_state", "rebase", "restore_optimizer", "save_state"]
 
@@ -99,14 +98,7 @@ def save_state(state: State, path: Path) -> None:
         "optimizer": {name: dict(values) for name, values in state.optimizer.items()},
         "extra": dict(state.extra),
     }
-    try:
-        with staged_file(path) as staged, staged.open("wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except (OSError, RuntimeError) as error:
-        kept = "; the checkpoint before it is untouched" if path.exists() else ""
-        raise TrainingError(f"can't write the checkpoint {str(path)!r}: {error}{kept}") from None
+    save_training_state(content, path, what="checkpoint")
 
 
 def load_state(path: Path) -> State:

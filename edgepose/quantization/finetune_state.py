@@ -4,7 +4,6 @@ There is no random state in it: order and augmentation are pure functions of the
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from edgepose.document import from_document, to_document
 from edgepose.errors import SpecError, TrainingError
-from edgepose.files import staged_file
+from edgepose.models.training_state import save_training_state
 from edgepose.quantization.recipe import Quantization, QuantizationRecipe
 
 __all__ = ["FinetunePlan", "FinetuneState", "load_state", "save_state"]
@@ -72,14 +71,7 @@ def save_state(state: FinetuneState, path: Path) -> None:
     """
     about = {"version": _VERSION, "plan": to_document(state.plan), "step": state.step, "decision": state.decision.to_json()}
     content = {"about": json.dumps(about), "trained": state.trained, "optimizer": state.optimizer}
-    try:
-        with staged_file(path) as staged, staged.open("wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except (OSError, RuntimeError) as error:
-        kept = "; the state before it is untouched" if path.exists() else ""
-        raise TrainingError(f"can't write the state of the fine-tuning {str(path)!r}: {error}{kept}") from None
+    save_training_state(content, path, what="state of the fine-tuning")
 
 
 def load_state(path: Path, plan: FinetunePlan) -> FinetuneState | None:

@@ -17,6 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from edgepose.quantization.lowering import QuantizedLayer, QuantizedModel
 from edgepose.quantization.recipe import ActivationRange
 from edgepose_converters.lowering.matching import match_layers
+from edgepose_converters.nibbles import pack_nibbles
 
 __all__ = ["INT4_OPSET", "lower"]
 
@@ -123,9 +124,8 @@ class _Writer:
 
     def _int4(self, levels: NDArray[np.int8]) -> str:
         name = f"{self._name}.weight_levels"
-        halves = np.ascontiguousarray(levels).reshape(-1, 2).view(np.uint8) & 0xF
-        packed = halves[:, 0] | halves[:, 1] << 4
-        self._graph.initializer.append(TensorProto(name=name, data_type=TensorProto.INT4, dims=levels.shape, raw_data=packed.tobytes()))
+        content = pack_nibbles(levels).tobytes()
+        self._graph.initializer.append(TensorProto(name=name, data_type=TensorProto.INT4, dims=levels.shape, raw_data=content))
         return name
 
     def _constant(self, part: str, value: NDArray[np.generic] | np.generic) -> str:

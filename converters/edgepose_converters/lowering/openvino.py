@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgepose.quantization.lowering import QuantizedLayer, QuantizedModel
 from edgepose.quantization.recipe import ActivationRange
 from edgepose_converters.lowering.matching import match_layers
+from edgepose_converters.nibbles import pack_nibbles
 
 __all__ = ["lower"]
 
@@ -48,16 +49,9 @@ def _grouped(layer: QuantizedLayer) -> Any:
 
     out, groups = layer.scale.shape
     shape = [out, groups, layer.weight.size // (out * groups)]
-    levels = opset15.constant(Tensor(_pack(layer.weight), shape, Type.i4), shared_memory=False)
+    levels = opset15.constant(Tensor(pack_nibbles(layer.weight), shape, Type.i4), shared_memory=False)
     scaled = opset15.multiply(opset15.convert(levels, Type.f32), opset15.constant(layer.scale[..., None]))
     return opset15.reshape(scaled, opset15.constant(np.array(layer.weight.shape, np.int64)), special_zero=False)
-
-
-def _pack(levels: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """Two levels to a byte, the first in the low half."""
-    halves = levels.reshape(-1, 2).view(np.uint8) & 0xF
-    packed: NDArray[np.uint8] = np.bitwise_or(halves[:, 0], halves[:, 1] << 4, dtype=np.uint8)
-    return packed
 
 
 def _halved(weight: NDArray[np.float32]) -> Any:

@@ -11,6 +11,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from edgepose_converters.nibbles import pack_nibbles
+
 __all__ = ["Graph", "Operation", "Quantized", "Tensor"]
 
 _ALIGNMENT = 16
@@ -184,10 +186,7 @@ def _tensor(tensor: Tensor, buffers: list[Any]) -> Any:
 
 
 def _content(tensor: Tensor) -> bytes:
-    data = np.ascontiguousarray(tensor.data)
-    if tensor.kind == "int4":
-        halves = data.reshape(-1, 2).view(np.uint8) & 0xF
-        data = halves[:, 0] | halves[:, 1] << 4
+    data = pack_nibbles(np.asarray(tensor.data, np.int8)) if tensor.kind == "int4" else np.ascontiguousarray(tensor.data)
     return data.tobytes()
 
 

@@ -16,7 +16,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Convert a ViTPose-S, measure, and print Markdown."""
     parser = argparse.ArgumentParser(description="Every measurement of benchmarks/README.md.")
-    parser.add_argument("--precision", default="fp32", metavar="PRECISIONS", help="of the files in the contest (default: fp32)")
+    parser.add_argument("--precision", default="fp32,int8", metavar="PRECISIONS", help="of the files in the contest (default: fp32,int8)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="Markdown file to put the contest's table into")
     options = parser.parse_args(arguments)
     write = ["--write", str(options.write)] if options.write else []

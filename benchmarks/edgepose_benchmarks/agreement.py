@@ -9,10 +9,8 @@ the median of these ratios, with the 95 % interval of its order statistics: roun
 
 import argparse
 import json
-import math
 import random
 import re
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -24,11 +22,13 @@ from edgepose.artifact import Artifact, open_artifact
 from edgepose.cli.table import format_table
 from edgepose.errors import DeviceError, InputError
 from edgepose_benchmarks.case import BenchmarkCase
+from edgepose_benchmarks.command import run_command
 from edgepose_benchmarks.inputs import read_photos
 from edgepose_benchmarks.job import InputStore, Job, Settings
 from edgepose_benchmarks.measurement import open_worker
 from edgepose_benchmarks.protocol import Measure, Measured
 from edgepose_benchmarks.result import Interval
+from edgepose_benchmarks.statistics import median_interval
 from edgepose_benchmarks.targets.local import LocalTarget
 
 __all__ = ["main", "measure_agreement", "measure_with_tool"]
@@ -59,11 +59,7 @@ def measure_agreement(job: Job, *, rounds: int) -> tuple[float, float, Interval]
         ours.append(_measure_here(place, job))
         if not tool_first:
             theirs.append(measure_with_tool(job))
-    ratios = sorted(own / tool for own, tool in zip(ours, theirs, strict=True))
-    # The order statistics that enclose the median with 95 % probability: n/2 ± 1.96 √n / 2.
-    reach = 0.98 * math.sqrt(rounds)
-    low, high = ratios[max(0, math.floor(rounds / 2 - reach))], ratios[min(rounds - 1, math.ceil(rounds / 2 + reach))]
-    return median(ours), median(theirs), Interval(value=median(ratios), low=low, high=high)
+    return median(ours), median(theirs), median_interval([own / tool for own, tool in zip(ours, theirs, strict=True)])
 
 
 def _measure_here(place: LocalTarget, job: Job) -> float:
@@ -119,10 +115,7 @@ def _find(name: str) -> str:
 
 
 def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(list(command), capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False)  # noqa: S603
-    if done.returncode:
-        lines = (done.stdout + done.stderr).strip().splitlines() or ["it said nothing"]
-        raise DeviceError(f"{Path(command[0]).name} failed (exit code {done.returncode}): {lines[-1]}")
+    done = run_command(command, name=Path(command[0]).name, timeout_s=_TIMEOUT_S)
     return done.stdout + done.stderr
 
 

@@ -98,7 +98,7 @@ def _measure_pair(place_a: WorkerPlace, place_b: WorkerPlace, a: Job, b: Job, *,
             b_first: list[bool] = []
             start = time.monotonic()
             turns = _draw_turns(order)
-            while len(b_first) < MIN_BLOCKS or time.monotonic() - start < a.settings.seconds:
+            while len(b_first) < MIN_BLOCKS or len(b_first) % 2 or time.monotonic() - start < a.settings.seconds:
                 b_first.append(next(turns))
                 for side in (1, 0) if b_first[-1] else (0, 1):
                     medians[side].append(_measure_block(links[side], a, calls))

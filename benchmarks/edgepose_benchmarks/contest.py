@@ -1,9 +1,12 @@
 """Side by side, from a frame with eight people to keypoints: edgepose's files, ``transformers`` and ``rtmlib``, on the same weights.
 
-    python -m edgepose_benchmarks.contest [--size s] [--precision fp32] [--files FILE...] [--write README.md]
+    python -m edgepose_benchmarks.contest [--size s] [--precision fp32,int8] [--models DIR] [--write README.md]
 
-A ViTPose with random weights is made by ``transformers`` and converted by ``edgepose convert``; ``rtmlib`` gets the ONNX file. All are
+A ViTPose with random weights is made by ``transformers`` and converted by ``edgepose convert``; ``rtmlib`` gets the fp32 ONNX file. All are
 processes that take turns, frame by frame, in an order drawn by lot, and what counts is the ratio: each set of fresh processes gives one.
+
+*Of peak* is what a pipeline's people per second would take in multiply-accumulates, over the machine's fastest large matrix product in the
+arithmetic of its file: a bound that no pipeline on these weights can pass.
 """
 
 import argparse
@@ -24,20 +27,23 @@ from edgepose.errors import EdgePoseError, InputError
 from edgepose.files import staged_file
 from edgepose.models.sizes import SIZES
 from edgepose_benchmarks.case import BenchmarkCase
+from edgepose_benchmarks.complexity import count_macs
 from edgepose_benchmarks.inputs import read_photos
-from edgepose_benchmarks.job import InputStore
+from edgepose_benchmarks.job import InputStore, describe_model
 from edgepose_benchmarks.link import WorkerLink
-from edgepose_benchmarks.protocol import Measure, Measured, Open, Opened
+from edgepose_benchmarks.peak import PeakPrecision, find_arithmetic
+from edgepose_benchmarks.protocol import FindPeak, FoundPeak, Measure, Measured, Open, Opened
+from edgepose_benchmarks.quantization import write_pieces
 from edgepose_benchmarks.result import Interval, PairRatio
 from edgepose_benchmarks.statistics import CONFIDENCE, ratio_interval
 from edgepose_benchmarks.targets.local import WORKER_COMMAND
 
-__all__ = ["Contender", "Standing", "main", "make_models", "run_contest", "write_between"]
+__all__ = ["Contender", "Standing", "list_files", "main", "make_models", "measure_peaks", "run_contest", "write_between"]
 
 PEOPLE = 8
 TIMEOUT_S = 600.0
 WARM_UP = Measure(seconds=1.0, least=2)
-BLOCK = Measure(seconds=0.0, least=3, most=3)  # the first frame isn't counted: it finds the caches as others left them
+BLOCK = Measure(seconds=0.0, least=2, most=2)  # the first frame isn't counted: it finds the caches as others left them
 BEGIN, END = "<!-- contest: begin -->", "<!-- contest: end -->"
 
 
@@ -48,10 +54,12 @@ class Contender:
     Attributes:
         command: runs its worker.
         artifact: what it is given to open.
+        arithmetic: what its matrix products are computed in, or ``None`` where no peak can be measured for it.
     """
 
     command: tuple[str, ...]
     artifact: Path
+    arithmetic: PeakPrecision | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,9 +69,11 @@ class Standing:
     Attributes:
         name: runtime and version, as it says itself.
         sets: for each set of processes, the median seconds per frame of each block.
+        arithmetic: of its matrix products.
     """
 
     name: str = ""
+    arithmetic: PeakPrecision | None = None
     sets: list[list[float]] = field(default_factory=list)
 
     @property
@@ -94,7 +104,7 @@ def run_contest(contenders: Mapping[str, Contender], case: BenchmarkCase, inputs
         EdgePoseError: one of them failed.
     """
     order = random.Random(0)  # noqa: S311  nothing secret
-    standings = {label: Standing() for label in contenders}
+    standings = {label: Standing(arithmetic=contender.arithmetic) for label, contender in contenders.items()}
     for _ in range(sets):
         with ExitStack() as stack:
             links = {}
@@ -135,8 +145,27 @@ def make_models(size: str, precisions: str, folder: Path) -> tuple[Path, list[Pa
     VitPoseForPoseEstimation(config).save_pretrained(original)
     command = [sys.executable, "-m", "edgepose.cli", "convert", str(original), "--name", f"vitpose-{size}"]
     command += ["--to", "openvino,onnx,litert", "--precision", precisions, "--out", str(folder)]
+    if "int8" in precisions.split(","):
+        command += ["--calibration", str(write_pieces(folder / "photos"))]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  our own command
-    return original, sorted(path for path in folder.iterdir() if path.suffix in (".xml", ".onnx", ".tflite"))
+    return original, list_files(folder)
+
+
+def list_files(folder: Path) -> list[Path]:
+    """The model files in a folder that can be run here."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (".xml", ".onnx", ".tflite"))
+
+
+def measure_peaks(contenders: Mapping[str, Contender]) -> dict[PeakPrecision, float]:
+    """Multiply-accumulates per second of the machine's fastest large matrix product, in each arithmetic that a contender uses."""
+    peaks: dict[PeakPrecision, float] = {}
+    for arithmetic in sorted({each.arithmetic for each in contenders.values() if each.arithmetic is not None}):
+        with WorkerLink(WORKER_COMMAND, where="peak") as link:
+            message = FindPeak(precision=arithmetic, device="cpu", threads=None)
+            peak = link.ask(message, FoundPeak, timeout_s=TIMEOUT_S).peak
+        if peak is not None:
+            peaks[arithmetic] = peak.macs_per_s
+    return peaks
 
 
 def write_between(path: Path, text: str) -> None:
@@ -160,38 +189,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", default="fp32", metavar="PRECISIONS", help="to convert to (default: fp32)")
     parser.add_argument("--sets", type=int, default=4, help="sets of fresh processes (default: 4)")
     parser.add_argument("--rounds", type=int, default=8, help="turns of each in each set (default: 8)")
-    parser.add_argument("--files", type=Path, nargs="+", default=[], metavar="FILE", help="edgepose's files, instead of making a model")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="where to make the models, or where an earlier run has made them")
     parser.add_argument("--write", type=Path, metavar="FILE", help=f"Markdown file to put the table into, between {BEGIN} and {END}")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="edgepose-") as name:
         folder = Path(name)
-        original, files = (None, options.files) if options.files else make_models(options.size, options.precision, folder)
-        artifacts = [open_artifact(path) for path in files]
+        models = options.models or folder / "models"
+        original, files = models / "transformers", list_files(models) if models.is_dir() else []
+        if not files:
+            models.mkdir(parents=True, exist_ok=True)
+            original, files = make_models(options.size, options.precision, models)
+        wanted = options.precision.split(",")
+        artifacts = [each for each in map(open_artifact, files) if each.spec.export is not None and each.spec.export.precision in wanted]
+        if not artifacts:
+            raise InputError(f"{models} holds no files of the precisions {options.precision}: name another folder, or an empty one")
         contenders = _list_contenders(artifacts, original)
         first = artifacts[0]
         case = BenchmarkCase(artifact=first.path.name, sha256=first.sha256, stage="end-to-end", people=PEOPLE)
         inputs = InputStore(read_photos([], None), folder).path(first.spec, PEOPLE)
         contenders, absent = _drop_absent(contenders, case, inputs)
+        peaks = measure_peaks(contenders)
         standings = run_contest(contenders, case, inputs, sets=options.sets, rounds=options.rounds)
-    table = _format(standings, absent, sets=options.sets, rounds=options.rounds)
+        macs = count_macs(first.spec)
+        shares = {label: _share(standing, macs, peaks) for label, standing in standings.items()}
+    notes = [f"Medians over {options.sets} sets of processes, each with {options.rounds} turns; ratios with 95 % intervals."]
+    notes += [f"Peak in {name}: {rate * 1e-9:.1f} GMAC/s; a person takes {macs * 1e-9:.2f} GMAC." for name, rate in peaks.items()]
+    table = _format(standings, shares) + "\n\n" + "\n".join([*notes, *absent])
     print(table)
     if options.write:
         write_between(options.write, table)
     return 0
 
 
-def _list_contenders(artifacts: Sequence[Artifact], original: Path | None) -> dict[str, Contender]:
-    contenders = {artifact.path.name: Contender(command=WORKER_COMMAND, artifact=artifact.path) for artifact in artifacts}
-
-    def add(name: str, path: Path) -> None:
-        contenders[name] = Contender(command=(sys.executable, "-m", "edgepose_benchmarks.rivals", name), artifact=path)
-
-    if original is not None:
-        add("transformers", original)
-    onnx = [artifact.path for artifact in artifacts if artifact.format == "onnx"]
-    if onnx:
-        add("rtmlib", onnx[0])
+def _list_contenders(artifacts: Sequence[Artifact], original: Path) -> dict[str, Contender]:
+    contenders = {}
+    for artifact in artifacts:
+        arithmetic = find_arithmetic(artifact.format, describe_model(artifact).precision)
+        contenders[artifact.path.name] = Contender(command=WORKER_COMMAND, artifact=artifact.path, arithmetic=arithmetic)
+    onnx = [artifact.path for artifact in artifacts if artifact.format == "onnx" and describe_model(artifact).precision == "fp32"]
+    for name, path in (("transformers", original), *(("rtmlib", path) for path in onnx)):
+        command = (sys.executable, "-m", "edgepose_benchmarks.rivals", name)
+        contenders[name] = Contender(command=command, artifact=path, arithmetic="f32")
     return contenders
+
+
+def _share(standing: Standing, macs: int, peaks: Mapping[PeakPrecision, float]) -> float | None:
+    """What a contender reaches of the peak, over its whole pipeline."""
+    peak = peaks.get(standing.arithmetic) if standing.arithmetic is not None else None
+    return None if peak is None else PEOPLE * macs / standing.seconds / peak
 
 
 def _drop_absent(contenders: dict[str, Contender], case: BenchmarkCase, inputs: Path) -> tuple[dict[str, Contender], list[str]]:
@@ -208,7 +253,7 @@ def _drop_absent(contenders: dict[str, Contender], case: BenchmarkCase, inputs: 
     return contenders, absent
 
 
-def _format(standings: dict[str, Standing], absent: list[str], *, sets: int, rounds: int) -> str:
+def _format(standings: Mapping[str, Standing], shares: Mapping[str, float | None]) -> str:
     rivals = [label for label in ("transformers", "rtmlib") if label in standings]
     rows = []
     for label, standing in sorted(standings.items(), key=lambda item: item[1].seconds):
@@ -218,14 +263,11 @@ def _format(standings: dict[str, Standing], absent: list[str], *, sets: int, rou
             ends = f" [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio.low is not None and ratio.high is not None else ""
             ratios.append("1" if rival == label else f"{ratio.value:.2f}{ends}")
         name = standing.name if label in rivals else f"{label}, {standing.name}"
-        rows.append([name, f"{standing.seconds * 1e3:.1f} ms", f"{PEOPLE / standing.seconds:.1f}", *ratios])
-    heads = [f"frame with {PEOPLE} people to keypoints", "frame", "people/s", *(f"× {rival}" for rival in rivals)]
-    table = format_table(heads, rows, right=range(1, len(heads)))
-    notes = [
-        f"Medians over {sets} sets of processes, each with {rounds} turns; ratios with 95 % intervals.",
-        *absent,
-    ]
-    return table + "\n\n" + "\n".join(notes)
+        share = shares[label]
+        peak = "" if share is None else f"{share:.0%} ({standing.arithmetic})"
+        rows.append([name, f"{standing.seconds * 1e3:.1f} ms", f"{PEOPLE / standing.seconds:.1f}", peak, *ratios])
+    heads = [f"frame with {PEOPLE} people to keypoints", "frame", "people/s", "of peak", *(f"× {rival}" for rival in rivals)]
+    return format_table(heads, rows, right=range(1, len(heads)))
 
 
 if __name__ == "__main__":

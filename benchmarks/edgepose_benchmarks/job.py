@@ -1,20 +1,22 @@
 """What a target is given to measure, and how thoroughly."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from edgepose import __version__
 from edgepose.artifact import Artifact
-from edgepose.errors import InputError
+from edgepose.errors import EdgePoseError, InputError
 from edgepose.spec import ModelSpec
 from edgepose_benchmarks.case import BenchmarkCase
 from edgepose_benchmarks.complexity import count_macs
 from edgepose_benchmarks.inputs import Photo, make_inputs
 from edgepose_benchmarks.result import BenchmarkResult, Machine, ModelFacts
 
-__all__ = ["InputStore", "Job", "Settings", "Target", "describe_model"]
+__all__ = ["InputStore", "Job", "Settings", "Target", "Unreadable", "describe_model", "fill_result"]
 
 MAX_PROCESSES = 100
 
@@ -80,6 +82,32 @@ class Job:
     settings: Settings = field(default_factory=Settings)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A file in a sweep that can't be opened: missing, damaged or of no known format.
+
+    Attributes:
+        path: the file.
+        error: why.
+    """
+
+    path: Path
+    error: str
+
+    def result(self, machine: Machine) -> BenchmarkResult:
+        """Return its row. It isn't stored: nothing is known of the file that it could be found again by."""
+        name = self.path.name or str(self.path)
+        return BenchmarkResult(
+            case=BenchmarkCase(artifact=name, sha256=""),
+            kind="failed",
+            machine=machine,
+            model=ModelFacts(name=name, target="", precision="", size_bytes=0, macs=None, shift_px=None),
+            started=_now(),
+            edgepose=__version__,
+            error=self.error,
+        )
+
+
 class Target(Protocol):
     """A place to measure on. Its methods raise nothing for what goes wrong with a single case: the result says so."""
 
@@ -112,3 +140,18 @@ def describe_model(artifact: Artifact) -> ModelFacts:
         macs=count_macs(artifact.spec),
         shift_px=parity.shift_px if parity else None,
     )
+
+
+def fill_result(job: Job, machine: Machine, measure: Callable[[BenchmarkResult], BenchmarkResult]) -> BenchmarkResult:
+    """Start the result of a case, and let ``measure`` fill it; what goes wrong stands in it."""
+    result = BenchmarkResult(
+        case=job.case, kind="failed", machine=machine, model=describe_model(job.artifact), started=_now(), edgepose=__version__
+    )
+    try:
+        return measure(result)
+    except EdgePoseError as error:
+        return replace(result, error=str(error))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

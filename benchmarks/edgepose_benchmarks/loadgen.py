@@ -1,13 +1,17 @@
 """Load: how calls follow each other. The four scenarios of MLPerf's inference benchmark (arXiv 1911.02549), written anew.
 
 Nothing here knows the model: a call is a function of the number of its input. Times are ``perf_counter_ns``.
+
+Several calls at once are threads that call: each runtime runs those on its streams, and what a call raises is raised here. OpenVINO's own
+``AsyncInferQueue`` is no faster (``edgepose_benchmarks.asynchronous`` measures both side by side), and less safe in Python: dropping it
+with requests under way corrupts memory, and a callback that raises twice ends the process (OpenVINO 2026.4).
 """
 
 import gc
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,15 +19,15 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgepose.runtime import Session
-
-__all__ = ["LATE_SHARE", "Limit", "Pipeline", "Served", "keep_busy", "run_queries", "run_singly", "serve"]
+__all__ = ["LATE_SHARE", "PATIENCE", "Call", "Limit", "Pipeline", "Served", "keep_busy", "run_queries", "run_singly", "serve"]
 
 LATE_SHARE = 0.01
 PATIENCE = 3  # a slow model may take this many times the wanted seconds to reach the wanted number of samples
 _NS = 1_000_000_000
+
+Call = Callable[[int], object]
+"""What is measured; gets the number of its input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +55,16 @@ class Limit:
 
 
 class Pipeline:
-    """Keeps at most ``width`` calls under way, each in a thread of its own: runtimes run those on their streams. A context manager.
+    """Keeps at most ``width`` calls under way, each in a thread of its own. A context manager.
 
     Args:
-        session: the model.
-        batches: the inputs, used in turn.
+        call: what is called.
         width: calls at once.
     """
 
-    def __init__(self, session: Session, batches: Sequence[NDArray[np.float32]], width: int) -> None:
+    def __init__(self, call: Call, width: int) -> None:
         self.width = width
-        self._session = session
-        self._batches = batches
+        self._call = call
         self._free = threading.Semaphore(width)
         self._pool = ThreadPoolExecutor(width)
         self._failure: BaseException | None = None
@@ -87,8 +89,7 @@ class Pipeline:
         if self._failure is not None:
             self._free.release()
             raise self._failure
-        batch = self._batches[index % len(self._batches)]
-        future = self._pool.submit(self._session.run, batch)
+        future = self._pool.submit(self._call, index)
         future.add_done_callback(lambda finished: self._finish(finished, done))
 
     def drain(self) -> None:
@@ -103,7 +104,7 @@ class Pipeline:
         if self._failure is not None:
             raise self._failure
 
-    def _finish(self, future: Future[NDArray[np.float32]], done: Callable[[int], None]) -> None:
+    def _finish(self, future: Future[object], done: Callable[[int], None]) -> None:
         now = time.perf_counter_ns()
         error = future.exception()
         if error is None:
@@ -113,7 +114,7 @@ class Pipeline:
         self._free.release()
 
 
-def run_singly(call: Callable[[int], object], limit: Limit) -> list[int]:
+def run_singly(call: Call, limit: Limit) -> list[int]:
     """Single-stream: the next call starts when the last one is answered. Returns latencies in nanoseconds."""
     samples: list[int] = []
     clock, append = time.perf_counter_ns, samples.append
@@ -146,19 +147,38 @@ def run_queries(pipeline: Pipeline, limit: Limit) -> list[int]:
     return samples
 
 
-def keep_busy(pipeline: Pipeline, limit: Limit) -> list[int]:
-    """Offline: there is always more to do. Returns the nanoseconds from each completion to the next."""
+def keep_busy(call: Call, width: int, limit: Limit) -> list[int]:
+    """Offline: there is always more to do, so ``width`` threads call one time after the other, with nobody between them to wait for.
+
+    Returns:
+        The nanoseconds from each completion to the next, of all threads together.
+
+    Raises:
+        Exception: what a call failed with.
+    """
     ends: list[int] = []
-    with _no_collections():
-        start = time.perf_counter_ns()
-        index = 0
-        while not limit.reached(start, len(ends) - 1):
-            pipeline.submit(index, ends.append)
-            index += 1
-        pipeline.drain()
+    indices = itertools.count()
+    failed = threading.Event()
+    clock = time.perf_counter_ns
+
+    def work() -> None:
+        try:
+            # Appending to a list and counting are atomic.
+            while not failed.is_set() and not limit.reached(start, len(ends) - 1):
+                call(next(indices))
+                ends.append(clock())
+        except BaseException:
+            failed.set()
+            raise
+
+    with _no_collections(), ThreadPoolExecutor(width) as pool:
+        start = clock()
+        workers = [pool.submit(work) for _ in range(width)]
+    for worker in workers:
+        worker.result()
     ends.sort()
     # What was still under way at the end had the machine to itself more and more.
-    kept = ends[: max(2, len(ends) - pipeline.width + 1)]
+    kept = ends[: max(2, len(ends) - width + 1)]
     return [after - before for before, after in itertools.pairwise(kept)]
 
 

@@ -3,16 +3,14 @@
 import dataclasses
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from edgepose import __version__
 from edgepose.errors import EdgePoseError
-from edgepose_benchmarks.job import Job, describe_model
+from edgepose_benchmarks.job import Job, fill_result
 from edgepose_benchmarks.link import WorkerLink
 from edgepose_benchmarks.loadgen import PATIENCE
-from edgepose_benchmarks.peak import PeakPrecision
+from edgepose_benchmarks.peak import find_arithmetic
 from edgepose_benchmarks.protocol import (
     FindPeak,
     FoundPeak,
@@ -79,18 +77,11 @@ def open_worker(place: WorkerPlace, job: Job) -> tuple[WorkerLink, Opened]:
 
 def measure_case(place: WorkerPlace, machine: Machine, job: Job) -> BenchmarkResult:
     """Measure; what goes wrong stands in the result."""
-    result = BenchmarkResult(
-        case=job.case,
-        kind="failed",
-        machine=machine,
-        model=describe_model(job.artifact),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        edgepose=__version__,
-    )
-    try:
-        result = _measure_server(place, job, result) if job.case.scenario == "server" else _measure_runs(place, job, result)
-    except EdgePoseError as error:
-        return dataclasses.replace(result, error=str(error))
+    return fill_result(job, machine, lambda started: _measure(place, job, started))
+
+
+def _measure(place: WorkerPlace, job: Job, result: BenchmarkResult) -> BenchmarkResult:
+    result = _measure_server(place, job, result) if job.case.scenario == "server" else _measure_runs(place, job, result)
     result = dataclasses.replace(
         result, kind="measured", warnings=find_warnings(result.runs, latencies=job.case.scenario in ("single-stream", "multi-stream"))
     )
@@ -222,15 +213,17 @@ def _add_extras(place: WorkerPlace, job: Job, result: BenchmarkResult) -> Benchm
     if job.settings.peak:
         try:
             peak = _find_peak(place, job, result)
+            if peak is None:
+                warnings.append("no peak: nothing here multiplies matrices in the model's precision on its device")
         except EdgePoseError as error:
             warnings.append(f"no peak: {error}")
-        if peak is None:
-            warnings.append("no peak: nothing here multiplies matrices in the model's precision on its device")
     return dataclasses.replace(result, profile=profile, peak=peak, warnings=tuple(warnings))
 
 
 def _find_peak(place: WorkerPlace, job: Job, result: BenchmarkResult) -> Peak | None:
-    precision: PeakPrecision = "int8" if "8" in result.model.precision else "f32"
+    precision = find_arithmetic(result.model.target, result.model.precision)
+    if precision is None:
+        return None
     device = result.session.device.lower() if result.session else "cpu"
     threads = job.case.threads
     environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}

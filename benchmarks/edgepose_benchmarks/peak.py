@@ -15,14 +15,35 @@ from numpy.typing import NDArray
 
 from edgepose_benchmarks.result import Peak
 
-__all__ = ["PeakPrecision", "measure_peak"]
+__all__ = ["PeakPrecision", "find_arithmetic", "measure_peak"]
 
 PeakPrecision = Literal["f32", "int8"]
 
+# What a file of a precision multiplies on a CPU. Where weights alone have 8 or 4 bits, they become floats again, unless the runtime
+# quantizes activations as they come.
+_ARITHMETIC: dict[str, dict[str, PeakPrecision]] = {
+    "openvino": {"fp32": "f32", "fp16": "f32", "int8": "int8", "int8-dynamic": "f32", "int4": "f32"},
+    "onnx": {"fp32": "f32", "fp16": "f32", "int8": "int8", "int8-dynamic": "int8", "int4": "f32"},
+    "litert": {"fp32": "f32", "fp16": "f32", "int8": "int8", "int8-full": "int8", "int8-dynamic": "int8", "int4": "int8"},
+    "safetensors": {"fp32": "f32"},
+}
 SIDE = 1024
 CHAIN = 4  # products in one OpenVINO model, so that quantizing its input and reading its output count little
 SECONDS = 1.5
 MIN_CALLS = 5
+
+
+def find_arithmetic(target: str, precision: str) -> PeakPrecision | None:
+    """What the matrix products of a file are computed in.
+
+    Args:
+        target: format of the file.
+        precision: of the file, as ``edgepose convert`` names it.
+
+    Returns:
+        ``None`` for what no product here can be held against, such as Core ML's files.
+    """
+    return _ARITHMETIC.get(target, {}).get(precision)
 
 
 def measure_peak(precision: PeakPrecision, *, device: str, threads: int | None) -> Peak | None:

@@ -23,7 +23,7 @@ from edgepose.image import write_image
 from edgepose_benchmarks.conversion import random_checkpoint
 from edgepose_benchmarks.process import measure
 
-__all__ = ["main"]
+__all__ = ["main", "write_pieces"]
 
 _PHOTOS = 375
 """Every fifth is held out, so 300 are calibrated on."""
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photos = options.photos or _write_pieces(folder / "photos")
+        photos = options.photos or write_pieces(folder / "photos")
         checkpoint, out = folder / "vitpose-s.safetensors", folder / "models"
         random_checkpoint("s", checkpoint)
         command = [sys.executable, "-m", "edgepose.cli", "convert", str(checkpoint), "--out", str(out)]
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _write_pieces(folder: Path) -> Path:
+def write_pieces(folder: Path) -> Path:
+    """Write randomly placed pieces of the sample photo into a new folder, to calibrate on where there are no photos; return the folder."""
     folder.mkdir()
     image = edgepose.read_image(SAMPLE_IMAGE)
     generator = np.random.default_rng(0)

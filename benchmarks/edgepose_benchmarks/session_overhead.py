@@ -9,7 +9,6 @@ statistics, so that noise can be told from cost.
 """
 
 import argparse
-import math
 import random
 import statistics
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.runtime import Session, load
+from edgepose_benchmarks.statistics import median_interval
 
 __all__ = ["Overhead", "main", "measure"]
 
@@ -69,16 +69,13 @@ def measure(raw: Call, run: Call, batch: Array, rounds: int) -> Overhead:
                 times.append(perf_counter_ns() - start)
             else:
                 times.clear()
-    added = sorted(after - before for before, after in zip(raw_ns, session_ns, strict=True))
-    # The order statistics that enclose the median with 95 % probability: n/2 ± 1.96 √n / 2.
-    reach = 0.98 * math.sqrt(rounds)
-    low, high = added[max(0, math.floor(rounds / 2 - reach))], added[min(rounds - 1, math.ceil(rounds / 2 + reach))]
+    added = median_interval([after - before for before, after in zip(raw_ns, session_ns, strict=True)])
     return Overhead(
         raw_ms=statistics.median(raw_ns) / NS_PER_MS,
         session_ms=statistics.median(session_ns) / NS_PER_MS,
-        added_ms=statistics.median(added) / NS_PER_MS,
-        added_low_ms=low / NS_PER_MS,
-        added_high_ms=high / NS_PER_MS,
+        added_ms=added.value / NS_PER_MS,
+        added_low_ms=(added.low or 0.0) / NS_PER_MS,
+        added_high_ms=(added.high or 0.0) / NS_PER_MS,
     )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "bootstrap_intervals",
     "clip_spikes",
     "find_warmup",
+    "median_interval",
     "percentile",
     "ratio_interval",
     "t_quantile",
@@ -70,6 +71,15 @@ def find_warmup(samples: Sequence[float]) -> int:
     return int(np.argmin(errors)) * WARMUP_GROUP
 
 
+def median_interval(values: Sequence[float]) -> Interval:
+    """The median with its 95 % interval: the order statistics n/2 ± 1.96 √n / 2, whatever the distribution."""
+    ordered = sorted(values)
+    count = len(ordered)
+    reach = 0.98 * math.sqrt(count)
+    low, high = ordered[max(0, math.floor(count / 2 - reach))], ordered[min(count - 1, math.ceil(count / 2 + reach))]
+    return Interval(value=float(np.median(ordered)), low=low, high=high)
+
+
 def clip_spikes(samples: Sequence[float] | Floats) -> Floats:
     """Samples, none above twice the 90th percentile. Not the median: times between completions of several streams may mostly be zero."""
     values = np.asarray(samples, np.float64)
@@ -117,11 +127,11 @@ def ratio_interval(pairs: Sequence[PairRatio], *, confidence: float = COMPARISON
     """B's latency over A's, from processes that took turns.
 
     Blocks that follow each other see the same machine, so their ratio stays when the machine's speed doesn't. Within a pair of processes
-    the logarithms of these ratios are averaged without their extreme quarters, so that a burst of other work during one block counts
-    little, separately for blocks in which A and in which B went first, so that whatever the first one leaves to the second cancels out.
-    Each pair of processes is one observation, and the interval is Student's: what differs from process to process is in it.
+    the middle third of these ratios' logarithms is averaged, so that bursts of other work during some blocks count little. A and B go first
+    equally often, so that whatever the first one leaves to the second cancels out. Each pair of processes is one observation, and the
+    interval is Student's: what differs from process to process is in it.
     """
-    logs = [_pair_log_ratio(pair) for pair in pairs]
+    logs = [_middle_mean(np.log(np.asarray(pair.b_s)) - np.log(np.asarray(pair.a_s))) for pair in pairs]
     mean = float(np.mean(logs))
     if len(logs) < 2:
         return Interval(value=math.exp(mean), low=None, high=None)
@@ -129,16 +139,9 @@ def ratio_interval(pairs: Sequence[PairRatio], *, confidence: float = COMPARISON
     return Interval(value=math.exp(mean), low=math.exp(mean - reach), high=math.exp(mean + reach))
 
 
-def _pair_log_ratio(pair: PairRatio) -> float:
-    logs = np.log(np.asarray(pair.b_s)) - np.log(np.asarray(pair.a_s))
-    b_first = np.asarray(pair.b_first, bool)
-    parts = [_interquartile_mean(part) for part in (logs[b_first], logs[~b_first]) if len(part)]
-    return float(np.mean(parts))
-
-
-def _interquartile_mean(values: Floats) -> float:
+def _middle_mean(values: Floats) -> float:
     ordered = np.sort(values)
-    cut = len(ordered) // 4
+    cut = len(ordered) // 3
     return float(np.mean(ordered[cut : len(ordered) - cut]))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from edgepose.errors import EdgePoseError
-from edgepose_benchmarks.job import Job, Target
+from edgepose_benchmarks.job import Job, Target, Unreadable
 from edgepose_benchmarks.result import BenchmarkResult
 from edgepose_benchmarks.result_file import load_results, save_results
 
@@ -14,7 +14,7 @@ __all__ = ["result_path", "sweep"]
 
 def sweep(
     target: Target,
-    jobs: Sequence[Job],
+    jobs: Sequence[Job | Unreadable],
     *,
     out: Path | None = None,
     again: bool = False,
@@ -24,7 +24,7 @@ def sweep(
 
     Args:
         target: where to measure.
-        jobs: what to measure.
+        jobs: what to measure; a file that can't be opened becomes a failed result.
         out: folder with one file per result; ``None`` stores nothing.
         again: measure what has a result, too. A case that failed is always tried again.
         note: called with what is being done.
@@ -35,6 +35,9 @@ def sweep(
     """
     machine = target.machine()
     for job in jobs:
+        if isinstance(job, Unreadable):
+            yield job.result(machine)
+            continue
         path = None if out is None else result_path(out, job.case.artifact, job.case.scenario, job.case.key(machine.id))
         known = None if path is None or again else _find_known(path)
         if known is not None:

@@ -24,6 +24,7 @@ from edgepose.runtime.request import DeviceRequest
 from edgepose_benchmarks.case import BenchmarkCase
 from edgepose_benchmarks.environment import Monitor, describe_machine, read_memory
 from edgepose_benchmarks.inputs import Inputs
+from edgepose_benchmarks.loadgen import Call as NumberedCall
 from edgepose_benchmarks.loadgen import Limit, Pipeline, keep_busy, run_queries, run_singly, serve
 from edgepose_benchmarks.peak import measure_peak
 from edgepose_benchmarks.protocol import (
@@ -96,11 +97,12 @@ class _Measurement:
         if self.case.stage == "end-to-end":
             samples, stages = self._measure_frames(limit)
         elif self.case.scenario == "single-stream":
-            batches, run = self.batches, self.run
-            samples = run_singly(lambda index: run(batches[index % len(batches)]), limit)
+            samples = run_singly(self._call(), limit)
+        elif self.case.scenario == "multi-stream":
+            with Pipeline(self._call(), self._streams()) as pipeline:
+                samples = run_queries(pipeline, limit)
         else:
-            with self._pipeline() as pipeline:
-                samples = (run_queries if self.case.scenario == "multi-stream" else keep_busy)(pipeline, limit)
+            samples = keep_busy(self._call(), self._streams(), limit)
         conditions = monitor.stop(self.memory_before)
         return Measured(
             samples_ns=tuple(samples), stages_ns={name: tuple(values) for name, values in stages.items()}, conditions=conditions
@@ -108,7 +110,7 @@ class _Measurement:
 
     def serve(self, request: Serve) -> ServedQueries:
         monitor = Monitor()
-        with self._pipeline() as pipeline:
+        with Pipeline(self._call(), self._streams()) as pipeline:
             served = serve(pipeline, rate_hz=request.rate_hz, queries=request.queries, bound_s=self.case.bound_s or 0.0, seed=request.seed)
         return ServedQueries(
             latencies_ns=tuple(served.latencies_ns),
@@ -117,9 +119,13 @@ class _Measurement:
             conditions=monitor.stop(self.memory_before),
         )
 
-    def _pipeline(self) -> Pipeline:
+    def _call(self) -> NumberedCall:
+        batches, run = self.batches, self.run
+        return lambda index: run(batches[index % len(batches)])
+
+    def _streams(self) -> int:
         # Multi-stream asks for its streams even where the runtime takes the calls one by one.
-        return Pipeline(self.session, self.batches, self.case.streams or self.session.info.streams)
+        return self.case.streams or self.session.info.streams
 
     def _measure_frames(self, limit: Limit) -> tuple[list[int], dict[str, list[int]]]:
         try:

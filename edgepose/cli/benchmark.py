@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from edgepose.cli.options import add_json_option, comma_list, key_value
 from edgepose.cli.progress import Progress
-from edgepose.errors import InputError
+from edgepose.errors import ArtifactError, EdgePoseError, InputError
 
 if TYPE_CHECKING:
-    from edgepose_benchmarks.job import Job, Target
+    from edgepose_benchmarks.job import Job, Target, Unreadable
     from edgepose_benchmarks.result import BenchmarkResult, Comparison
 
 __all__ = ["add_parser", "run"]
@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
             return _sweep(options, target, jobs)
 
 
-def _sweep(options: argparse.Namespace, target: "Target", jobs: "list[Job]") -> int:
+def _sweep(options: argparse.Namespace, target: "Target", jobs: "list[Job | Unreadable]") -> int:
     from edgepose_benchmarks.sweep import sweep
 
     results: list[BenchmarkResult] = []
@@ -147,24 +147,29 @@ def _sweep(options: argparse.Namespace, target: "Target", jobs: "list[Job]") -> 
     return int(any(result.kind == "failed" for result in results))
 
 
-def _compare(options: argparse.Namespace, target: "Target", jobs: "list[Job]") -> int:
+def _compare(options: argparse.Namespace, target: "Target", jobs: "list[Job | Unreadable]") -> int:
     from edgepose_benchmarks.comparison import MIN_PAIRS, compare
+    from edgepose_benchmarks.job import Job
     from edgepose_benchmarks.result_file import save_results
     from edgepose_benchmarks.targets.local import LocalTarget
     from edgepose_benchmarks.targets.ssh import SSHTarget
 
-    if len(jobs) != 2:
-        raise InputError(f"--compare takes two cases, but these options make {len(jobs)}: {'; '.join(job.case.label for job in jobs)}")
+    cases = [job for job in jobs if isinstance(job, Job)]
+    for job in jobs:
+        if not isinstance(job, Job):
+            raise ArtifactError(job.error)
+    if len(cases) != 2:
+        raise InputError(f"--compare takes two cases, but these options make {len(cases)}: {'; '.join(job.case.label for job in cases)}")
     if not isinstance(target, LocalTarget | SSHTarget):
         raise InputError(f"--compare works on this machine and over SSH, not on {options.on}")
     machine = target.machine()
     with Progress(max(MIN_PAIRS, options.processes)) as progress:
-        progress.note(" against ".join(job.case.label for job in jobs))
+        progress.note(" against ".join(job.case.label for job in cases))
 
         def report(_number: int, _ratio: object) -> None:
             progress.step()
 
-        comparison = compare(target, target, machine, jobs[0], jobs[1], report=report)
+        comparison = compare(target, target, machine, cases[0], cases[1], report=report)
     if options.out:
         save_results(options.out / f"compare-{comparison.a.sha256[:8]}-{comparison.b.sha256[:8]}.json", [], [comparison])
     _show(options, [], [comparison])
@@ -188,11 +193,11 @@ def _show(options: argparse.Namespace, results: "list[BenchmarkResult]", compari
             print(f"{result.case.label}: {warning}", file=sys.stderr)
 
 
-def _make_jobs(options: argparse.Namespace, folder: Path) -> "list[Job]":
+def _make_jobs(options: argparse.Namespace, folder: Path) -> "list[Job | Unreadable]":
     from edgepose.artifact import open_artifact
     from edgepose_benchmarks.case import expand_cases
     from edgepose_benchmarks.inputs import read_photos
-    from edgepose_benchmarks.job import InputStore, Job, Settings
+    from edgepose_benchmarks.job import InputStore, Job, Settings, Unreadable
 
     settings = Settings(
         seconds=options.seconds,
@@ -206,9 +211,15 @@ def _make_jobs(options: argparse.Namespace, folder: Path) -> "list[Job]":
     inputs = InputStore(read_photos(options.photos, options.boxes), folder)
     _check_names("scenario", options.scenario, _SCENARIOS)
     _check_names("stage", options.stage, _STAGES)
-    jobs: list[Job] = []
+    jobs: list[Job | Unreadable] = []
     for path in options.artifacts:
-        artifact = open_artifact(path)
+        try:
+            artifact = open_artifact(path)
+        except EdgePoseError as error:
+            if len(options.artifacts) == 1:
+                raise
+            jobs.append(Unreadable(path=path, error=str(error)))
+            continue
         cases = expand_cases(
             (artifact.path.name, artifact.sha256),
             devices=options.device,

@@ -22,7 +22,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results files, or folders of them")
     parser.add_argument("--out", type=Path, metavar="FILE", help="file to write: .md, .csv, .json or .html (default: Markdown, printed)")
     parser.add_argument(
-        "--accuracy", type=Path, metavar="FILE", help='accuracies as JSON: {"vitpose-s-int8.xml": 73.9, …}; names are files or models'
+        "--accuracy",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help='results of `edgepose evaluate`, or JSON {"vitpose-s-int8.xml": 73.9, …} whose names are files or models',
     )
     return parser
 
@@ -40,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
     if form is None:
         raise InputError(f"can't tell the form of {str(options.out)!r}; allowed: {', '.join(_SUFFIXES)}")
     content = load_results(options.results)
-    views = make_views(content.results, _read_accuracies(options.accuracy) if options.accuracy else {})
+    accuracies = {name: value for path in options.accuracy for name, value in _read_accuracies(path).items()}
+    views = make_views(content.results, accuracies)
     if form == "json":
         text = content.to_json() + "\n"
     elif form == "csv":
@@ -62,7 +68,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read_accuracies(path: Path) -> dict[str, float]:
+    """Return accuracies by file name, content hash or model name."""
     from edgepose.document import parse_json
+    from edgepose.evaluation.result import Evaluation
 
     try:
         document = parse_json(path.read_text("utf-8"), where=str(path))
@@ -70,6 +78,10 @@ def _read_accuracies(path: Path) -> dict[str, float]:
         raise InputError(f"can't read the accuracies {str(path)!r}: {error}") from None
     if not isinstance(document, dict):
         raise SpecError(f'{path} holds no JSON object; expected {{"vitpose-s-int8.xml": 73.9, …}}')
+    if Evaluation.is_document(document):
+        evaluation = Evaluation.from_document(document, where=str(path))
+        value = evaluation.metrics[evaluation.primary]
+        return {} if value is None else {evaluation.conditions.artifact_sha256: 100 * value}
     for name, value in document.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise SpecError(f"{path}: the accuracy of {name!r} is {value!r}; expected a number")

@@ -180,6 +180,26 @@ class Evaluation:
         """Return indented JSON text with the format's version."""
         return json.dumps({"edgepose_evaluation": VERSION} | to_document(self), indent=2, allow_nan=False) + "\n"
 
+    @staticmethod
+    def is_document(document: object) -> bool:
+        """Return whether parsed JSON is a result of an evaluation, of whatever version."""
+        return isinstance(document, dict) and "edgepose_evaluation" in document
+
+    @classmethod
+    def from_document(cls, document: object, *, where: str) -> "Evaluation":
+        """Read the parsed form of what ``to_json`` wrote.
+
+        Raises:
+            SpecError: it is something else, or of another version.
+        """
+        if not isinstance(document, dict) or not cls.is_document(document):
+            raise SpecError(f"{where} isn't the result of `edgepose evaluate`")
+        if document["edgepose_evaluation"] != VERSION:
+            raise SpecError(
+                f"{where} has version {document['edgepose_evaluation']!r}; this edgepose reads version {VERSION}: evaluate again"
+            )
+        return from_document(cls, {key: value for key, value in document.items() if key != "edgepose_evaluation"}, where=where)
+
     def with_comparison(self, comparison: Comparison) -> "Evaluation":
         """Return a copy with a comparison."""
         return dataclasses.replace(self, comparison=comparison)
@@ -209,8 +229,4 @@ def load_evaluation(path: Path) -> Evaluation:
         document = parse_json(path.read_bytes(), where=str(path))
     except OSError as error:
         raise InputError(f"can't read the result {str(path)!r}: {error.strerror or error}") from None
-    if not isinstance(document, dict) or "edgepose_evaluation" not in document:
-        raise SpecError(f"{path} isn't the result of `edgepose evaluate`")
-    if document["edgepose_evaluation"] != VERSION:
-        raise SpecError(f"{path} has version {document['edgepose_evaluation']!r}; this edgepose reads version {VERSION}: evaluate again")
-    return from_document(Evaluation, {key: value for key, value in document.items() if key != "edgepose_evaluation"}, where=str(path))
+    return Evaluation.from_document(document, where=str(path))

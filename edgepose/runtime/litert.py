@@ -7,6 +7,7 @@ import importlib.util
 import os
 import queue
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 
 from edgepose.artifact import Artifact
 from edgepose.errors import ArtifactError, DeviceError, InputError
-from edgepose.runtime import litert_gpu
+from edgepose.runtime import litert_gpu, litert_profile
 from edgepose.runtime.packages import find_version, import_package
 from edgepose.runtime.ports import Port, check_ports
+from edgepose.runtime.profile import Profile
 from edgepose.runtime.request import AUTO, DeviceRequest
 from edgepose.runtime.session import Engine, SessionInfo
 
@@ -75,6 +77,22 @@ class LiteRTRuntime:
             streams=streams,
         )
         return InterpreterEngine([interpreter, *(_read(artifact, threads) for _ in range(streams - 1))], info)
+
+    def profile(self, artifact: Artifact, request: DeviceRequest, batch: NDArray[np.float32], calls: int) -> Profile:
+        """LiteRT's own profiler, on the CPU: the GPU's accelerator reports no operators."""
+        if request.device not in (_CPU, AUTO):
+            raise DeviceError(f"LiteRT's profiler tells operators apart on the CPU; the device asked for is {request.device!r}")
+        version = find_version(_package(), extra=_EXTRA, purpose=_PURPOSE, distributions=(_package().replace("_", "-"),))
+        spec = importlib.util.find_spec("ai_edge_litert")
+        if spec is None or spec.origin is None:
+            raise DeviceError(
+                f"tflite-runtime {version} has no profiler of operators; its successor has one: pip install 'edgepose[litert]'"
+            )
+        threads = request.threads or _count_threads()
+        interpreter = _read(artifact, threads)
+        _check(artifact, interpreter)
+        levels = _quantize(batch, interpreter.get_input_details()[0])
+        return litert_profile.profile_cpu(artifact.path, Path(spec.origin).parent, version, levels, threads=threads, calls=calls)
 
     def _adapter(self) -> str | None:
         return None if _package() == _PREDECESSOR else litert_gpu.find_adapter()

@@ -114,6 +114,24 @@ def test_wrong_usage_ends_with_2(onnx: str, options: list[str], capsys: pytest.C
     assert options[0] in capsys.readouterr().err
 
 
+def test_a_bad_file_is_a_row_and_the_others_are_measured(onnx: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    content = bytearray(Path(onnx).read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    missing = tmp_path / "missing.tflite"
+    out = tmp_path / "results"
+    assert main(["benchmark", str(missing), onnx, str(damaged), "--out", str(out), *QUICK]) == 1
+    captured = capsys.readouterr()
+    assert "CPUExecutionProvider" in captured.out
+    assert "missing.tflite: no such file" in captured.out
+    assert "damaged.onnx" in captured.out.split("Failed:")[1]
+    assert captured.err.count("edgepose benchmark: ") == 2
+    # Nothing is known of such a file that its row could be found again by.
+    assert [result.case.artifact for result in load_results([out]).results] == ["tiny.onnx"]
+    assert "missing.tflite" in fails(capsys, "benchmark", str(missing), onnx, "--compare")
+
+
 def test_a_file_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     assert "not a model file" in fails(capsys, "benchmark", str(tmp_path / "model.onnx"))

@@ -209,3 +209,25 @@ def test_convert_keeps_what_is_accurate_enough(
     assert "accepted ap_drop is" in capsys.readouterr().out
     for wrong in (["--accept-if", "speed<1"], ["--accept-if", "ap_drop<1", "--annotations", "nowhere.json"], []):
         assert main([*command, *wrong]) == 1
+
+
+def test_latency_meets_accuracy(artifacts: TinyArtifacts, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(artifacts.path("onnx"))
+    assert main(["evaluate", model, *arguments(people, tmp_path / "evaluation", "--protocol", "pck")]) == 0
+    quick = ["--processes", "1", "--seconds", "0.05", "--time", "0.1", "--threads", "1"]
+    assert main(["benchmark", model, "--out", str(tmp_path / "results"), *quick]) == 0
+    result = tmp_path / "evaluation" / "tiny.onnx.evaluation.json"
+    document = json.loads(result.read_text())
+    document["metrics"]["PCK@0.2"] = 0.625  # an untrained model finds nothing
+    result.write_text(json.dumps(document))
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "results"), "--accuracy", str(result), "--out", str(tmp_path / "report.csv")]) == 0
+    assert ",62.5," in (tmp_path / "report.csv").read_text()
+    capsys.readouterr()
+    assert main(["card", model, "--evaluation", str(result), "--benchmark", str(tmp_path / "results")]) == 0
+    card = capsys.readouterr().out
+    assert "Not measured." not in card
+    assert "| tiny.onnx" in card
+    assert "| 62.5 |" in card
+    assert main(["card", str(artifacts.path("openvino")), "--benchmark", str(tmp_path / "results")]) == 1
+    assert "none of the benchmark results is of tiny.xml" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from edgepose_benchmarks.result import BenchmarkResult, Interval, Kind
 from edgepose_benchmarks.summary import Summary, summarize
 
-__all__ = ["COLUMNS", "KINDS", "SHORT_COLUMNS", "Column", "View", "find_accuracy", "make_views", "used_columns"]
+__all__ = ["COLUMNS", "KINDS", "SHORT_COLUMNS", "Column", "View", "find_accuracy", "make_views", "select_profiles", "used_columns"]
 
 KINDS: dict[Kind, str] = {
     "measured": "Measured",
@@ -70,9 +70,25 @@ def find_accuracy(result: BenchmarkResult, accuracies: Mapping[str, float]) -> f
     return accuracies.get(result.model.name)
 
 
-def used_columns(columns: Sequence[Column], views: Sequence[View]) -> list[Column]:
-    """Leave out those that are empty for every row."""
-    return [column for column in columns if any(column.value(view) is not None for view in views)]
+def select_profiles(views: Sequence[View]) -> dict[str, View]:
+    """One result with a profile for each file, device, number of threads and machine: its scenarios run the same operators.
+
+    Returns:
+        What to call it → the result; a latency of single calls is preferred.
+    """
+    chosen: dict[str, View] = {}
+    for view in sorted(views, key=lambda view: (view.result.case.stage != "inference", view.result.case.scenario != "single-stream")):
+        case = view.result.case
+        threads = "" if case.threads is None else f", {case.threads} threads"
+        if view.result.profile is not None:
+            chosen.setdefault(f"{case.artifact}, {_DEVICE.text(view)}{threads}, {view.result.machine.name}", view)
+    return chosen
+
+
+def used_columns(columns: Sequence[Column], views: Sequence[View], report: Sequence[View]) -> list[Column]:
+    """Leave out those that are empty for every row of a table, and the machine where the whole report has but one."""
+    several = len({view.result.machine.id for view in report}) > 1
+    return [column for column in columns if (several or column is not _MACHINE) and any(column.value(view) is not None for view in views)]
 
 
 def _speed(view: View) -> float:
@@ -185,18 +201,15 @@ SHORT_COLUMNS = (_FILE, _RUNTIME, _DEVICE, _SCENARIO, _THREADS, _BATCH, _STREAMS
 """What fits a terminal."""
 
 COLUMNS = (
-    *(_FILE, _PRECISION, _RUNTIME, _DEVICE, _MACHINE, _SCENARIO, _THREADS, _BATCH, _STREAMS, _MEDIAN, _MEAN),
+    *(_FILE, _PRECISION, _RUNTIME, _DEVICE, _MACHINE, _SCENARIO, _THREADS, _BATCH, _STREAMS, _MEDIAN, _MEAN, _P99, _RATE, _MEMORY, _PEAK),
     _ranged("p90_ms", "p90 ms", _percentile(90.0), 1e3, "latency that 90 % keep"),
     _ranged("p95_ms", "p95 ms", _percentile(95.0), 1e3, "latency that 95 % keep"),
-    *(_P99, _RATE),
     _figure("load_ms", "load ms", lambda view: view.summary.load_s, 1e3, "reading, checking and compiling the file"),
     _figure("first_ms", "first ms", lambda view: view.summary.first_s, 1e3, "the first call"),
-    _MEMORY,
     _figure("model_memory_mb", "model MB", lambda view: view.summary.model_memory_bytes, 1e-6, "memory beyond Python's and the runtime's"),
     _figure("cpu_cores", "CPU cores", lambda view: view.summary.cpu_cores, 1.0, "cores' worth of time that the process used"),
     _figure("energy_mj", "mJ/crop", lambda view: view.summary.joules_per_crop, 1e3, "energy of the whole machine"),
     _figure("gmacs_per_s", "GMAC/s", lambda view: view.summary.macs_per_s, 1e-9, "multiply-accumulates per second"),
-    _PEAK,
     _figure("size_mb", "file MB", lambda view: view.result.model.size_bytes, 1e-6, "size of the file"),
     _figure("shift_px", "shift px", lambda view: view.result.model.shift_px, 1.0, "mean keypoint shift from the float model"),
     _figure("accuracy", "accuracy", lambda view: view.accuracy, 1.0, "as given to the report"),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from edgepose.cli.table import format_bytes, format_table
-from edgepose_benchmarks.report.columns import COLUMNS, KINDS, Column, View, used_columns
+from edgepose_benchmarks.report.columns import COLUMNS, KINDS, Column, View, select_profiles, used_columns
 from edgepose_benchmarks.result import Comparison, Machine
 
 __all__ = ["format_comparison", "format_report", "format_rows"]
@@ -20,7 +20,7 @@ def format_rows(views: Sequence[View], columns: Sequence[Column]) -> str:
             continue
         if kind != "measured":
             parts.append(f"{heading}:\n")
-        used = used_columns(columns, rows)
+        used = used_columns(columns, rows, views)
         right = [index for index, column in enumerate(used) if column.numeric]
         cells = [[_escape(column.text(view)) for column in used] for view in rows]
         parts.append(format_table([column.title for column in used], cells, right=right) + "\n")
@@ -90,12 +90,12 @@ def _stages(views: Sequence[View]) -> str:
 
 def _operators(views: Sequence[View]) -> str:
     rows = []
-    for view in views:
+    for name, view in select_profiles(views).items():
         profile = view.result.profile
         for operator in profile.operators[:MAX_OPERATORS] if profile else ():
             time = "" if operator.seconds is None else f"{operator.seconds * 1e3:.3f}"
-            rows.append([view.result.case.label, operator.kind, operator.device, str(operator.count), time, f"{operator.share:.0%}"])
-    return format_table(["case", "operator", "on", "count", "ms", "share"], rows, right=(3, 4, 5)) if rows else ""
+            rows.append([name, operator.kind, operator.device, str(operator.count), time, f"{operator.share:.0%}"])
+    return format_table(["file", "operator", "on", "count", "ms", "share"], rows, right=(3, 4, 5)) if rows else ""
 
 
 def _escape(text: str) -> str:

@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 
 from edgepose.cli.table import format_bytes
-from edgepose_benchmarks.report.columns import COLUMNS, KINDS, Column, View, used_columns
+from edgepose_benchmarks.report.columns import COLUMNS, KINDS, Column, View, select_profiles, used_columns
 from edgepose_benchmarks.report.markdown import format_comparison
 from edgepose_benchmarks.report.plots import plot_latencies, plot_pareto, plot_stages
 from edgepose_benchmarks.result import Comparison, Machine
@@ -75,7 +75,7 @@ def format_page(views: Sequence[View], comparisons: Sequence[Comparison]) -> str
         "<h1>edgepose benchmark</h1>",
         f'<p class="note">{_escape(title)}</p>',
         '<input id="filter" type="search" placeholder="filter rows: words of file, runtime, machine …" aria-label="filter rows">',
-        *(_table(kind, [view for view in views if view.result.kind == kind]) for kind in KINDS),
+        *(_table(kind, views) for kind in KINDS),
         _plot(
             "Accuracy against latency",
             plot_pareto(measured),
@@ -110,10 +110,11 @@ def _count(views: Sequence[View], machines: dict[str, Machine]) -> str:
     return f"{len(views)} results from {len(machines)} machine{'s' if len(machines) > 1 else ''}, {when}"
 
 
-def _table(kind: str, views: Sequence[View]) -> str:
+def _table(kind: str, report: Sequence[View]) -> str:
+    views = [view for view in report if view.result.kind == kind]
     if not views:
         return ""
-    columns = [column for column in used_columns(COLUMNS, views) if column.key != "warnings"]
+    columns = [column for column in used_columns(COLUMNS, views, report) if column.key != "warnings"]
     heads = "".join(f'<th title="{_escape(column.help)}"{_side(column)}>{_escape(column.title)}</th>' for column in columns)
     rows = "".join(f"<tr>{''.join(_cell(column, view) for column in columns)}</tr>" for view in views)
     heading = next(text for name, text in KINDS.items() if name == kind)
@@ -139,7 +140,7 @@ def _plot(heading: str, svg: str, note: str) -> str:
 
 def _operators(views: Sequence[View]) -> str:
     sections = []
-    for view in views:
+    for name, view in select_profiles(views).items():
         profile = view.result.profile
         if profile is None:
             continue
@@ -153,7 +154,7 @@ def _operators(views: Sequence[View]) -> str:
         more = f"<p class=note>and {rest} more types</p>" if rest > 0 else ""
         shared = "" if profile.accelerated is None else f"; {profile.accelerated:.0%} of the operators run on an accelerator"
         sections.append(
-            f"<details><summary>{_escape(f'{view.result.case.label} on {view.result.machine.name} ({profile.source}{shared})')}</summary>"
+            f"<details><summary>{_escape(f'{name} ({profile.source}{shared})')}</summary>"
             "<table><thead><tr><th>operator<th>on<th class=right>count<th class=right>ms<th class=right>share</tr></thead>"
             f"<tbody>{rows}</tbody></table>{more}</details>"
         )

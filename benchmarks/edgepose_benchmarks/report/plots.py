@@ -20,6 +20,7 @@ _RUNTIMES = ("openvino", "onnxruntime", "litert", "coreml", "torch", "mil")
 _STAGES = {"crop": "#56B4E9", "inference": "#0072B2", "decode": "#E69F00"}
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 330, 30, 12, 44
 ROW = 34
+LABEL_LETTERS = 44  # what fits the left margin
 BINS = 48
 _NICE = (1.0, 2.0, 5.0, 10.0)
 
@@ -79,9 +80,9 @@ def plot_latencies(views: Sequence[View]) -> str:
     height = TOP + ROW * len(shown) + BOTTOM
     axis = Axis(low=low, high=high, start_px=LEFT, end_px=WIDTH - RIGHT, logarithmic=high / low > 5)
     parts = [_grid(axis, height, "latency, ms")]
-    for index, (view, each) in enumerate(zip(shown, samples, strict=True)):
+    for index, (view, name, each) in enumerate(zip(shown, _tell_apart(shown), samples, strict=True)):
         middle = TOP + ROW * (index + 0.5)
-        parts.append(_label(view, middle))
+        parts.append(_label(name, middle))
         parts.append(_distribution(view, each, axis, middle))
     return _svg(parts, height, "Latency distributions")
 
@@ -113,7 +114,7 @@ def plot_pareto(views: Sequence[View]) -> str:
     """Accuracy against latency, with the line of those that no other beats in both. Without accuracies, the keypoint shift is taken."""
     timed = [view for view in views if view.summary.median_s is not None and _is_latency(view)]
     given = [view for view in timed if view.accuracy is not None]
-    get: Callable[[View], float | None] = (lambda view: view.accuracy) if given else (lambda view: view.result.model.shift_px)
+    get: Callable[[View], float | None] = (lambda view: view.accuracy) if given else _shift
     points = [(1e3 * (view.summary.median_s or 0.0), value, view) for view in timed if (value := get(view)) is not None]
     if not points:
         return ""
@@ -137,13 +138,19 @@ def plot_pareto(views: Sequence[View]) -> str:
             f'<g><title>{html.escape(tip)}</title><circle cx="{x_axis(x):.1f}" cy="{y_axis(y):.1f}" r="{6 if best else 4.5}" '
             f'fill="{_colour(view)}" fill-opacity="{1 if best else 0.5}"/>'
             + (
-                f'<text x="{x_axis(x) + 10:.1f}" y="{y_axis(y) + 4:.1f}">{html.escape(_shorten(view.result.case.artifact, 32))}</text>'
+                f'<text x="{x_axis(x) + 8:.1f}" y="{y_axis(y) - 8:.1f}">{html.escape(_shorten(view.result.case.artifact, 32))}</text>'
                 if best
                 else ""
             )
             + "</g>"
         )
     return _svg(parts, height, "Accuracy against latency")
+
+
+def _shift(view: View) -> float | None:
+    """Hundredths of a pixel: below that, files of one precision differ by the order of their additions alone."""
+    shift_px = view.result.model.shift_px
+    return None if shift_px is None else round(shift_px, 2)
 
 
 def _is_latency(view: View) -> bool:
@@ -169,16 +176,16 @@ def plot_stages(views: Sequence[View]) -> str:
     high = max(sum(view.summary.stages_s.values()) for view in shown) * 1e3
     axis = Axis(low=0.0, high=high * 1.05, start_px=LEFT, end_px=WIDTH - RIGHT)
     parts = [_grid(axis, height - 24, "median of each stage, ms per frame")]
-    for index, view in enumerate(shown):
+    for index, (view, name) in enumerate(zip(shown, _tell_apart(shown), strict=True)):
         middle = TOP + ROW * (index + 0.5)
-        parts.append(_label(view, middle))
+        parts.append(_label(name, middle))
         start = 0.0
-        for name, seconds in view.summary.stages_s.items():
+        for stage, seconds in view.summary.stages_s.items():
             end = start + seconds * 1e3
-            tip = f"{_name(view)}: {name} {seconds * 1e3:.2f} ms"
+            tip = f"{_name(view)}: {stage} {seconds * 1e3:.2f} ms"
             parts.append(
                 f'<rect x="{axis(start):.1f}" y="{middle - 9:.1f}" width="{max(0.5, axis(end) - axis(start)):.1f}" height="18" '
-                f'fill="{_STAGES.get(name, "#999999")}"><title>{html.escape(tip)}</title></rect>'
+                f'fill="{_STAGES.get(stage, "#999999")}"><title>{html.escape(tip)}</title></rect>'
             )
             start = end
     for index, (name, colour) in enumerate(_STAGES.items()):
@@ -214,16 +221,31 @@ def _side(axis: Axis, label: str, end_px: float) -> str:
     return f'{lines}<text transform="translate(20 {middle:.0f}) rotate(-90)" text-anchor="middle">{html.escape(label)}</text>'
 
 
-def _label(view: View, middle: float) -> str:
-    return f'<text x="{LEFT - 10}" y="{middle + 4:.1f}" text-anchor="end">{html.escape(_shorten(_name(view), 52))}</text>'
+def _label(name: str, middle: float) -> str:
+    return f'<text x="{LEFT - 10}" y="{middle + 4:.1f}" text-anchor="end">{html.escape(_shorten(name, LABEL_LETTERS))}</text>'
+
+
+def _tell_apart(views: Sequence[View]) -> list[str]:
+    """Names without what is the same for all."""
+    parts = [_words(view) for view in views]
+    differ = [index for index in range(1, len(parts[0])) if len({words[index] for words in parts}) > 1]
+    return [", ".join(words[index] for index in (0, *differ) if words[index]) for words in parts]
 
 
 def _name(view: View) -> str:
-    result = view.result
-    words = [result.case.artifact, result.session.runtime if result.session else "", result.machine.name]
-    if result.case.threads is not None:
-        words.append(f"{result.case.threads} threads")
-    return ", ".join(word for word in words if word)
+    return ", ".join(word for word in _words(view) if word)
+
+
+def _words(view: View) -> tuple[str, ...]:
+    result, case = view.result, view.result.case
+    return (
+        case.artifact,
+        result.session.runtime if result.session else "",
+        "" if case.device == "auto" else case.device,
+        "" if case.threads is None else f"{case.threads} threads",
+        "" if case.batch == 1 else f"batch {case.batch}",
+        result.machine.name,
+    )
 
 
 def _shorten(text: str, length: int) -> str:

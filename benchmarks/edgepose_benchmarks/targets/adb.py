@@ -5,20 +5,18 @@ with the model and measures. It feeds random values, and gives averages and extr
 and stand in a table of their own.
 """
 
-import dataclasses
 import hashlib
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from edgepose import __version__
-from edgepose.errors import DeviceError, EdgePoseError, InputError
+from edgepose.errors import DeviceError, InputError
 from edgepose_benchmarks.case import BenchmarkCase
-from edgepose_benchmarks.job import Job, describe_model
+from edgepose_benchmarks.command import run_command
+from edgepose_benchmarks.job import Job, fill_result
 from edgepose_benchmarks.result import BenchmarkResult, Machine
 from edgepose_benchmarks.targets.benchmark_model import parse_profile, parse_times
 
@@ -92,21 +90,13 @@ class ADBTarget:
 
     def measure(self, job: Job) -> BenchmarkResult:
         """Measure one case."""
-        result = BenchmarkResult(
-            case=job.case,
-            kind="failed",
-            machine=self.machine(),
-            model=describe_model(job.artifact),
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            edgepose=__version__,
-        )
-        try:
+
+        def report(result: BenchmarkResult) -> BenchmarkResult:
             output = self._run_tool(job)
-            result = dataclasses.replace(result, kind="reported", reported=parse_times(output))
             profile = parse_profile(output) if job.settings.profile else None
-            return dataclasses.replace(result, profile=profile)
-        except EdgePoseError as error:
-            return dataclasses.replace(result, kind="failed", error=str(error))
+            return replace(result, kind="reported", reported=parse_times(output), profile=profile)
+
+        return fill_result(job, self.machine(), report)
 
     def close(self) -> None:
         """Remove what was pushed."""
@@ -143,19 +133,8 @@ class ADBTarget:
         return [self._adb, *(("-s", self._serial) if self._serial else ()), *words]
 
     def _run(self, *words: str, timeout_s: float = _SOON_S) -> str:
-        command: Sequence[str] = self._command(*words)
-        where = f"adb://{self._serial or ''}"
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)  # noqa: S603
-        except OSError as error:
-            raise DeviceError(f"can't start {self._adb!r}: {error.strerror or error}") from None
-        except subprocess.TimeoutExpired:
-            raise DeviceError(f"{where}: no answer within {timeout_s:.0f} s") from None
-        output = done.stdout.decode("utf-8", "replace")
-        if done.returncode:
-            lines = (done.stderr.decode("utf-8", "replace") + output).strip().splitlines() or ["it said nothing"]
-            raise DeviceError(f"{where}: `adb {words[0]}` failed (exit code {done.returncode}): {lines[-1]}")
-        return output
+        name = f"adb://{self._serial or ''}: `adb {words[0]}`"
+        return run_command(self._command(*words), name=name, timeout_s=timeout_s).stdout
 
 
 def _check(case: BenchmarkCase, format_name: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from typing import IO
 import edgepose
 import edgepose_benchmarks
 from edgepose.errors import DeviceError, InputError
+from edgepose_benchmarks.command import run_command
 from edgepose_benchmarks.job import Job
 from edgepose_benchmarks.link import WorkerLink
 from edgepose_benchmarks.measurement import measure_case
@@ -33,7 +34,7 @@ __all__ = ["SSHAddress", "SSHTarget", "list_runner_files"]
 MIN_PYTHON = (3, 11)
 CONNECT_S = 10
 TRANSFER_S = 600.0
-_UNREACHABLE = 255
+_REASONS = {255: "can't connect"}
 _SOON_S = 120.0
 _ADDRESS = re.compile(r"ssh://(?:(?P<user>[A-Za-z0-9._-]+)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*)(?::(?P<port>\d{1,5}))?/?")
 # What the worker doesn't need stays here: host-only packages, commands, pictures and weights.
@@ -181,19 +182,7 @@ class SSHTarget:
             self._run(self._python_command(_UNPACK, str(self._connected())), stdin=archive, timeout_s=TRANSFER_S)
 
     def _run(self, command: Sequence[str], *, stdin: IO[bytes] | None = None, timeout_s: float = _SOON_S) -> str:
-        try:
-            done = subprocess.run(  # noqa: S603  the ssh command of this system
-                list(command), stdin=stdin or subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
-            )
-        except OSError as error:
-            raise DeviceError(f"can't start {command[0]!r}: {error.strerror or error}") from None
-        except subprocess.TimeoutExpired:
-            raise DeviceError(f"{self._address}: no answer within {timeout_s:.0f} s") from None
-        if done.returncode:
-            words = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
-            reason = "can't connect" if done.returncode == _UNREACHABLE else f"the command failed (exit code {done.returncode})"
-            raise DeviceError(f"{self._address}: {reason}: {words[-1]}")
-        return done.stdout.decode("utf-8", "replace")
+        return run_command(command, name=str(self._address), timeout_s=timeout_s, stdin=stdin, reasons=_REASONS).stdout
 
     def _python_command(self, code: str, *arguments: str) -> list[str]:
         return self._command([self._python, "-W", "ignore", "-c", code, *arguments])

@@ -5,18 +5,16 @@ Nothing runs: vela compiles a fully quantized ``.tflite`` for the accelerator an
 """
 
 import csv
-import dataclasses
 import hashlib
 import re
 import shutil
-import subprocess
 import tempfile
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
-from edgepose import __version__
-from edgepose.errors import DeviceError, EdgePoseError, InputError
-from edgepose_benchmarks.job import Job, describe_model
+from edgepose.errors import DeviceError, InputError
+from edgepose_benchmarks.command import run_command
+from edgepose_benchmarks.job import Job, fill_result
 from edgepose_benchmarks.result import BenchmarkResult, Machine, ReportedTimes
 
 __all__ = ["VelaTarget", "read_summary"]
@@ -71,18 +69,7 @@ class VelaTarget:
 
     def measure(self, job: Job) -> BenchmarkResult:
         """Estimate one case."""
-        result = BenchmarkResult(
-            case=job.case,
-            kind="failed",
-            machine=self.machine(),
-            model=describe_model(job.artifact),
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            edgepose=__version__,
-        )
-        try:
-            return dataclasses.replace(result, kind="estimated", reported=self._estimate(job))
-        except EdgePoseError as error:
-            return dataclasses.replace(result, error=str(error))
+        return fill_result(job, self.machine(), lambda result: replace(result, kind="estimated", reported=self._estimate(job)))
 
     def close(self) -> None:
         """Do nothing: nothing was brought anywhere."""
@@ -103,17 +90,7 @@ class VelaTarget:
             return read_summary(summaries[0], output)
 
     def _run(self, arguments: list[str], timeout_s: float) -> str:
-        try:
-            done = subprocess.run(  # noqa: S603  the command that the user named
-                [self._vela, *arguments], capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
-            )
-        except OSError as error:
-            raise DeviceError(f"can't start {self._vela!r}: {error.strerror or error}") from None
-        except subprocess.TimeoutExpired:
-            raise DeviceError(f"vela didn't finish within {timeout_s:.0f} s") from None
-        if done.returncode:
-            lines = (done.stdout + done.stderr).strip().splitlines() or ["it said nothing"]
-            raise DeviceError(f"vela failed (exit code {done.returncode}): {lines[-1]}")
+        done = run_command([self._vela, *arguments], name="vela", timeout_s=timeout_s)
         return done.stdout + done.stderr
 
 

@@ -7,7 +7,7 @@ from artifacts import TinyArtifacts
 
 from edgepose.artifact import open_artifact
 from edgepose.errors import DeviceError, InputError
-from edgepose_benchmarks import agreement, rivals
+from edgepose_benchmarks import agreement, asynchronous, contest, rivals
 from edgepose_benchmarks.case import BenchmarkCase
 from edgepose_benchmarks.contest import BEGIN, END, Contender, Standing, make_models, run_contest, write_between
 from edgepose_benchmarks.inputs import read_photos
@@ -48,6 +48,41 @@ def test_contenders_take_turns(job):
     assert standings["real"].name.startswith("onnxruntime")
     assert [len(times) for times in standings["real"].sets] == [3, 3]
     assert standings["real"].seconds > 0
+
+
+def test_the_table_says_what_of_the_peak_is_reached(artifacts: TinyArtifacts, tmp_path, monkeypatch, capsys):
+    models = tmp_path / "models"
+    artifacts.copy("onnx", models)
+
+    def drop(contenders, *_):
+        return {name: each for name, each in contenders.items() if name.startswith("tiny")}, ["rtmlib isn't installed"]
+
+    monkeypatch.setattr(contest, "_drop_absent", drop)
+    monkeypatch.setattr(contest, "measure_peaks", lambda contenders: {each.arithmetic: 1e15 for each in contenders.values()})
+    assert contest.main(["--models", str(models), "--precision", "fp32", "--sets", "1", "--rounds", "1"]) == 0
+    output = capsys.readouterr().out
+    assert "tiny.onnx, onnxruntime" in output
+    assert "0% (f32)" in output
+    assert "Peak in f32: 1000000.0 GMAC/s" in output
+    assert "rtmlib isn't installed" in output
+    with pytest.raises(InputError, match="no files of the precisions int8"):
+        contest.main(["--models", str(models), "--precision", "int8"])
+
+
+def test_a_share_of_the_peak():
+    standing = Standing(sets=[[0.5]], arithmetic="int8")
+    # Eight people of 1 GMAC each in half a second.
+    assert contest._share(standing, 10**9, {"int8": 32e9, "f32": 1.0}) == pytest.approx(0.5)
+    assert contest._share(standing, 10**9, {"f32": 1.0}) is None
+
+
+def test_threads_are_measured_against_the_queue(artifacts: TinyArtifacts, capsys):
+    asynchronous.main([str(artifacts.path("openvino")), "--rounds", "2", "--seconds", "0.05"])
+    output = capsys.readouterr().out
+    assert "| tiny.xml" in output
+    assert "2 streams, 2 threads, 2 rounds of 0.05 s each" in output
+    with pytest.raises(InputError, match="runs on onnxruntime"):
+        asynchronous.main([str(artifacts.path("onnx"))])
 
 
 def test_one_set_has_no_interval():

@@ -8,11 +8,9 @@ import pytest
 
 from edgepose_benchmarks.loadgen import Limit, Pipeline, keep_busy, run_queries, run_singly, serve
 
-BATCHES = [np.full((1,), value, np.float32) for value in range(3)]
-
 
 class Sleeper:
-    """A session whose calls take a fixed time."""
+    """Calls that take a fixed time."""
 
     def __init__(self, seconds=0.002, fail_at=None, slowest_of=None):
         self.seconds = seconds
@@ -24,11 +22,11 @@ class Sleeper:
         self._at_once = 0
         self._lock = threading.Lock()
 
-    def run(self, batch):
+    def __call__(self, index):
         with self._lock:
             self.calls += 1
             number = self.calls
-            self.seen.append(float(batch[0]))
+            self.seen.append(index)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         slow = self.slowest_of is not None and number % self.slowest_of == 0
@@ -37,7 +35,6 @@ class Sleeper:
             self._at_once -= 1
         if number == self.fail_at:
             raise RuntimeError("it failed")
-        return batch
 
 
 @pytest.mark.parametrize(
@@ -57,33 +54,37 @@ def test_a_slow_model_is_not_waited_for_without_end():
 
 @pytest.mark.parametrize("width", [1, 3])
 def test_no_more_calls_at_once_than_streams(width):
-    session = Sleeper()
-    with Pipeline(session, BATCHES, width) as pipeline:
-        gaps = keep_busy(pipeline, Limit(seconds=0, least=20))
-    assert session.most_at_once == width
+    call = Sleeper()
+    gaps = keep_busy(call, width, Limit(seconds=0, least=20))
+    assert call.most_at_once == width
     assert len(gaps) >= 18
-    assert set(session.seen) == {0.0, 1.0, 2.0}
+    assert sorted(call.seen) == list(range(call.calls))
     # Three streams of 2 ms each give more than one of them could.
     assert np.mean(gaps) < 0.002e9 * 1.8 / width + 0.5e6
 
 
 def test_a_query_is_answered_when_its_last_call_is():
-    session = Sleeper(0.005, slowest_of=4)
-    with Pipeline(session, BATCHES, 4) as pipeline:
+    call = Sleeper(0.005, slowest_of=4)
+    with Pipeline(call, 4) as pipeline:
         samples = run_queries(pipeline, Limit(seconds=0, least=3))
-    assert session.calls == 12
+    assert call.calls == 12
     assert len(samples) == 3
     # One of the four calls takes four times as long as the others.
     assert min(samples) >= 0.02e9
 
 
-def test_a_call_that_fails_ends_the_measurement():
-    with Pipeline(Sleeper(fail_at=5), BATCHES, 2) as pipeline, pytest.raises(RuntimeError, match="it failed"):
-        keep_busy(pipeline, Limit(seconds=0, least=1000))
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_call_that_fails_ends_the_measurement(width):
+    call = Sleeper(fail_at=5)
+    with pytest.raises(RuntimeError, match="it failed"):
+        keep_busy(call, width, Limit(seconds=0, least=1000))
+    assert call.calls < 10
+    with Pipeline(Sleeper(fail_at=5), width) as pipeline, pytest.raises(RuntimeError, match="it failed"):
+        run_queries(pipeline, Limit(seconds=0, least=1000))
 
 
 def test_waiting_for_a_free_stream_counts_as_latency():
-    with Pipeline(Sleeper(0.005), BATCHES, 1) as pipeline:
+    with Pipeline(Sleeper(0.005), 1) as pipeline:
         served = serve(pipeline, rate_hz=2000, queries=20, bound_s=10, seed=0)
     assert len(served.latencies_ns) == 20
     assert not served.hopeless
@@ -93,17 +94,17 @@ def test_waiting_for_a_free_stream_counts_as_latency():
 
 
 def test_a_rate_that_cannot_be_kept_is_given_up():
-    session = Sleeper(0.005)
-    with Pipeline(session, BATCHES, 1) as pipeline:
+    call = Sleeper(0.005)
+    with Pipeline(call, 1) as pipeline:
         served = serve(pipeline, rate_hz=1000, queries=500, bound_s=0.01, seed=0)
     assert served.hopeless
     assert served.late > 5
-    assert session.calls < 100
+    assert call.calls < 100
 
 
 def test_arrivals_follow_the_rate():
     start = time.perf_counter()
-    with Pipeline(Sleeper(0.0), BATCHES, 4) as pipeline:
+    with Pipeline(Sleeper(0.0), 4) as pipeline:
         served = serve(pipeline, rate_hz=400, queries=100, bound_s=1, seed=0)
     assert time.perf_counter() - start >= 0.2
     assert served.late == 0

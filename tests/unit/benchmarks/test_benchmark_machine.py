@@ -4,8 +4,10 @@ import time
 
 import pytest
 
+from edgepose_benchmarks import peak
 from edgepose_benchmarks.energy import EnergyMeter
 from edgepose_benchmarks.environment import Monitor, describe_machine, read_memory
+from edgepose_converters.targets import get_target
 
 
 def write(root, **files):
@@ -125,3 +127,23 @@ def test_a_jetson_and_a_battery_are_integrated(tmp_path):
 def test_a_charging_battery_says_nothing(tmp_path):
     write(tmp_path, **{"sys/class/power_supply/BAT0/status": "Charging", "sys/class/power_supply/BAT0/power_now": 10_000_000})
     assert EnergyMeter.start(tmp_path) is None
+
+
+def test_every_precision_has_its_arithmetic():
+    for name in ("openvino", "onnx", "litert"):
+        assert {peak.find_arithmetic(name, precision) for precision in get_target(name).precisions} == {"f32", "int8"}
+    # Weights alone in 8 bits are floats again when they are multiplied, except where activations become integers, too.
+    assert peak.find_arithmetic("openvino", "int8-dynamic") == "f32"
+    assert peak.find_arithmetic("litert", "int8-dynamic") == "int8"
+    assert peak.find_arithmetic("coreml", "int8") is None
+    assert peak.find_arithmetic("onnx", "fp8") is None
+
+
+@pytest.mark.parametrize("precision", ["f32", "int8"])
+def test_a_peak_is_measured(precision, monkeypatch):
+    monkeypatch.setattr(peak, "SIDE", 128)
+    monkeypatch.setattr(peak, "SECONDS", 0.01)
+    found = peak.measure_peak(precision, device="cpu", threads=1)
+    assert found.precision == precision
+    assert 1e8 < found.macs_per_s < 1e13
+    assert peak.measure_peak(precision, device="npu.7", threads=1) is None

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 from sample_results import MACHINE, make_comparison, make_estimate, make_result
 
-from edgepose_benchmarks.report.columns import SHORT_COLUMNS, make_views
+from edgepose_benchmarks.report.columns import COLUMNS, SHORT_COLUMNS, make_views, select_profiles
 from edgepose_benchmarks.report.comma_separated import format_csv
 from edgepose_benchmarks.report.markdown import format_report, format_rows
 from edgepose_benchmarks.report.page import format_page
@@ -54,6 +54,29 @@ def test_a_markdown_report_is_complete():
     for words in ("Cortex-A76, 4 cores", "## Stages, median ms", "## Operators", "MatMul", "## Comparisons", "B is slower", "it | spreads"):
         assert words in text
     assert "|   2.0" in text.split("## Stages")[1]
+
+
+def test_the_machine_is_a_column_where_there_are_several():
+    assert "| machine " not in format_rows(make_views([make_result(), SLOW]), COLUMNS)
+    text = format_rows(make_views([make_result(), make_estimate()]), COLUMNS)
+    # In the table of each kind, although each holds one machine.
+    assert text.count("| machine ") == 2
+
+
+def test_a_profile_is_shown_once_for_all_scenarios():
+    offline = make_result()
+    offline = dataclasses.replace(offline, case=dataclasses.replace(offline.case, scenario="offline"))
+    single = make_result()
+    other = make_result(machine=dataclasses.replace(MACHINE, name="other", id="1" * 12))
+    views = make_views([offline, single, other, STAGED])
+    chosen = select_profiles(views)
+    assert [(view.result.case.artifact, view.result.machine.name) for view in chosen.values()] == [
+        ("vitpose-s-fp32.xml", "board"),
+        ("vitpose-s-fp32.xml", "other"),
+        ("staged.xml", "board"),
+    ]
+    assert next(iter(chosen.values())).result is single
+    assert format_report(views, []).count("MatMul") == 3
 
 
 def test_csv_holds_plain_numbers():

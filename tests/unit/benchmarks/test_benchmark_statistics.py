@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from edgepose_benchmarks.result import Interval, PairRatio
-from edgepose_benchmarks.statistics import bootstrap_intervals, find_warmup, percentile, ratio_interval, t_quantile, verdict
+from edgepose_benchmarks.statistics import (
+    bootstrap_intervals,
+    find_warmup,
+    median_interval,
+    percentile,
+    ratio_interval,
+    t_quantile,
+    verdict,
+)
 
 
 def median(samples):
@@ -97,15 +105,15 @@ def test_intervals_are_reproducible_and_contain_their_value():
     assert bootstrap_intervals([[1.0, 2.0]], median) == [Interval(value=1.5, low=None, high=None)]
 
 
-def simulate_pairs(generator, slowdown, pairs=8, blocks=12):
-    """Two processes on a machine whose speed wanders by tens of percent, with bursts of other work."""
+def simulate_pairs(generator, slowdown, pairs=8, blocks=12, wander=0.05):
+    """Two processes on a machine whose speed wanders by ``wander`` from block to block, with bursts of other work."""
     made = []
     for _ in range(pairs):
-        drift = np.exp(np.cumsum(0.05 * generator.standard_normal(2 * blocks)))
+        drift = np.exp(np.cumsum(wander * generator.standard_normal(2 * blocks)))
         burst = 1 + (generator.random(2 * blocks) < 0.1) * generator.exponential(1.0, 2 * blocks)
         moments = 0.02 * drift * burst * np.exp(0.01 * generator.standard_normal(2 * blocks))
         process = np.exp(0.005 * generator.standard_normal(2))
-        b_first = generator.random(blocks) < 0.5
+        b_first = generator.permutation(blocks) < blocks / 2
         first, second = moments[0::2], moments[1::2]
         a = np.where(b_first, second, first) * process[0]
         b = np.where(b_first, first, second) * process[1] * slowdown
@@ -127,10 +135,25 @@ def test_a_planted_slowdown_is_measured():
     assert verdict(ratio_interval(simulate_pairs(generator, 0.6))) == "B is faster"
 
 
+def test_three_percent_are_found_on_a_machine_that_wanders_by_one():
+    generator = np.random.default_rng(6)
+    verdicts = [verdict(ratio_interval(simulate_pairs(generator, 1.03, wander=0.01))) for _ in range(60)]
+    assert verdicts.count("B is slower") >= 57
+
+
+def test_the_interval_of_a_median_holds_it_about_as_often_as_it_says():
+    generator = np.random.default_rng(7)
+    held = 0
+    for _ in range(400):
+        interval = median_interval(generator.exponential(1.0, 21).tolist())
+        held += interval.low <= np.log(2) <= interval.high
+    assert 368 <= held <= 398
+    assert median_interval([3.0, 1.0, 2.0]) == Interval(value=2.0, low=1.0, high=3.0)
+
+
 def test_what_the_first_leaves_to_the_second_cancels_out():
-    # Whoever goes second takes 10 % longer; B goes first more often than not.
-    b_first = (True, True, True, False)
-    pair = PairRatio(a_s=(1.1, 1.1, 1.1, 1.0), b_s=(1.0, 1.0, 1.0, 1.1), b_first=b_first)
+    # Whoever goes second takes 10 % longer.
+    pair = PairRatio(a_s=(1.1, 1.0) * 6, b_s=(1.0, 1.1) * 6, b_first=(True, False) * 6)
     assert ratio_interval([pair] * 8).value == pytest.approx(1.0)
 
 

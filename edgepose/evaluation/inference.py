@@ -30,10 +30,9 @@ from edgepose.heatmap import decode, to_image
 from edgepose.image import decode_image
 from edgepose.runtime.session import Session
 
-__all__ = ["DECODINGS", "Decoding", "Found", "Pictures", "find_keypoints", "picture_path"]
+__all__ = ["Decoding", "Found", "Pictures", "find_keypoints", "picture_path"]
 
 Decoding = Literal["published", "transformers"]
-DECODINGS: tuple[Decoding, ...] = ("published", "transformers")
 
 MAX_CROPS = 32
 """People of one picture that are cut at a time: bounds memory where a picture has hundreds."""

@@ -87,15 +87,16 @@ def save_shard(shard: Shard, path: Path) -> None:
         raise InputError(f"can't write the shard {str(path)!r}: {error.strerror or error}") from None
 
 
-def load_shard(path: Path, *, keypoints: int) -> Shard:
+def load_shard(path: Path, *, boxes: int, keypoints: int) -> Shard:
     """Read what ``save_shard`` wrote.
 
     Args:
         path: the file.
+        boxes: M, of the data set.
         keypoints: K, of the data set.
 
     Raises:
-        InputError: the file can't be read.
+        InputError: the file can't be read, or is of a data set with another number of boxes.
         SpecError: it isn't a shard, is damaged, or of another version.
     """
     try:
@@ -105,9 +106,11 @@ def load_shard(path: Path, *, keypoints: int) -> Shard:
                 raise SpecError(f"{path}: the shard's record is too large; evaluate the shard again")
         with np.load(path, allow_pickle=False) as arrays:
             record = _parse_record(arrays["record"].tobytes(), path)
+            if record.boxes != boxes:
+                raise InputError(f"{path} is of a data set with {record.boxes} boxes, not {boxes}; evaluate the shard again")
             with zipfile.ZipFile(path) as archive:
                 declared = archive.getinfo("keypoints.npy").file_size + archive.getinfo("people.npy").file_size
-            if declared > record.boxes * (keypoints * 24 + 8) + 1024:
+            if declared > boxes * (keypoints * 24 + 8) + 1024:
                 raise SpecError(f"{path}: holds more keypoints than its data set has people; evaluate the shard again")
             people, found = arrays["people"], arrays["keypoints"]
     except OSError as error:
@@ -115,7 +118,7 @@ def load_shard(path: Path, *, keypoints: int) -> Shard:
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         raise SpecError(f"{path} isn't a shard, or is damaged ({error}); evaluate the shard again") from None
     fits = people.dtype == np.int64 and found.dtype == np.float64 and people.ndim == 1 and found.shape == (len(people), keypoints, 3)
-    if not fits or (len(people) and not 0 <= people.min() <= people.max() < record.boxes):
+    if not fits or (len(people) and not 0 <= people.min() <= people.max() < boxes):
         raise SpecError(f"{path}: its arrays have shapes {people.shape} and {found.shape}, which don't fit; evaluate the shard again")
     return Shard(record=record, people=people, keypoints=found)
 
@@ -139,14 +142,14 @@ def merge_shards(
         InputError: a file can't be read, a shard is missing or there twice, or they don't belong together.
         SpecError: a file isn't a shard.
     """
-    shards = [load_shard(path, keypoints=keypoints) for path in paths]
+    shards = [load_shard(path, boxes=boxes, keypoints=keypoints) for path in paths]
     first = shards[0].record
     table = np.full((boxes, keypoints, 3), np.nan)
     for path, shard in zip(paths, shards, strict=True):
         record = shard.record
-        if record.conditions != (conditions or first.conditions) or record.of != first.of or record.boxes != boxes:
+        if record.conditions != (conditions or first.conditions) or record.of != first.of:
             raise InputError(
-                f"{path} doesn't belong to the other shards or to these annotations: {_difference(record, first, conditions, boxes)}; "
+                f"{path} doesn't belong to the other shards or to these annotations: {_difference(record, first, conditions)}; "
                 "evaluate the shard again"
             )
         table[shard.people] = shard.keypoints
@@ -174,9 +177,7 @@ def _parse_record(text: bytes, path: Path) -> ShardRecord:
     return from_document(ShardRecord, document, where=str(path))
 
 
-def _difference(record: ShardRecord, first: ShardRecord, conditions: Conditions | None, boxes: int) -> str:
-    if record.boxes != boxes:
-        return f"it is of a data set with {record.boxes} boxes, not {boxes}"
+def _difference(record: ShardRecord, first: ShardRecord, conditions: Conditions | None) -> str:
     if record.of != first.of:
         return f"it is one of {record.of} shards, not of {first.of}"
     mine, theirs = to_document(record.conditions), to_document(conditions or first.conditions)

@@ -78,14 +78,14 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         other = tmp_path / f"wrong-{number}.npz"
         other.write_bytes(wrong)
         with pytest.raises(SpecError, match="evaluate the shard again"):
-            load_shard(other, keypoints=KEYPOINTS)
+            load_shard(other, boxes=PEOPLE, keypoints=KEYPOINTS)
     with pytest.raises(InputError, match="can't read"):
-        load_shard(tmp_path / "none.npz", keypoints=KEYPOINTS)
+        load_shard(tmp_path / "none.npz", boxes=PEOPLE, keypoints=KEYPOINTS)
     with pytest.raises(SpecError, match="don't fit"):
-        load_shard(path, keypoints=KEYPOINTS + 1)
+        load_shard(path, boxes=PEOPLE, keypoints=KEYPOINTS + 1)
     with pytest.raises(SpecError, match="don't fit"):
         save_shard(dataclasses.replace(shard(1), people=shard(1).people + PEOPLE), path)
-        load_shard(path, keypoints=KEYPOINTS)
+        load_shard(path, boxes=PEOPLE, keypoints=KEYPOINTS)
 
 
 def test_a_shard_that_would_fill_the_memory_is_refused(tmp_path):
@@ -97,14 +97,14 @@ def test_a_shard_that_would_fill_the_memory_is_refused(tmp_path):
         for name, content in members.items():
             archive.writestr(name, content)
     with pytest.raises(SpecError, match="more keypoints than its data set has people"):
-        load_shard(path, keypoints=KEYPOINTS)
+        load_shard(path, boxes=PEOPLE, keypoints=KEYPOINTS)
 
 
 def test_pickles_are_not_read(tmp_path):
     path = tmp_path / "pickle.npz"
     np.savez(path, record=np.array([{}], dtype=object), people=np.arange(2), keypoints=np.zeros((2, 3, 3)), allow_pickle=True)
     with pytest.raises(SpecError, match="isn't a shard, or is damaged"):
-        load_shard(path, keypoints=KEYPOINTS)
+        load_shard(path, boxes=PEOPLE, keypoints=KEYPOINTS)
 
 
 def test_a_shard_that_can_not_be_written_leaves_nothing(tmp_path):

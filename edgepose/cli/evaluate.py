@@ -47,11 +47,14 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from edgepose.artifact import open_artifact
     from edgepose.evaluation.evaluation import merge, open_data
+    from edgepose.evaluation.protocols.coco import find_sigmas
     from edgepose.evaluation.result import save_evaluation
     from edgepose.evaluation.results_file import save_results
 
     artifact = open_artifact(options.artifact)
     data = open_data(read_request(options), artifact.spec)
+    if options.save_results:
+        find_sigmas(artifact.spec.skeleton)  # an error now rather than after the run
     if options.shard:
         return _run_shard(artifact, data, options)
     stem = options.out / artifact.path.name

@@ -21,10 +21,8 @@ def save_results(data: DataSet, judged: Judged, path: Path) -> None:
     A list of objects with ``image_id``, ``category_id``, ``keypoints`` (x, y, score, …) and ``score``.
 
     Raises:
-        InputError: the protocol has no ranking of people (PCK, PCKh), or the file can't be written.
+        InputError: the skeleton has no OKS constants to suppress people by, or the file can't be written.
     """
-    if not judged.spec.skeleton.sigmas and data.protocol.name in ("pck", "mpii"):
-        raise InputError(f"COCO's results format ranks people, which the protocol {data.protocol.name} doesn't; leave --save-results out")
     annotations, people, keypoints = select_pictures(data.annotations, data.people, judged.keypoints, judged.kept)
     detections = select_people(people, keypoints, judged.spec, find_sigmas(judged.spec.skeleton))
     try:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["publish", "staged_file", "staging_folder"]
+from edgepose.errors import InputError
+
+__all__ = ["publish", "staged_file", "staging_folder", "write_text"]
 
 
 @contextmanager
@@ -55,6 +57,24 @@ def staged_file(path: Path) -> Iterator[Path]:
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, what: str) -> None:
+    """Write a text file in UTF-8, whole or not at all.
+
+    Args:
+        path: where to; an existing file is replaced.
+        text: its content.
+        what: how the error names it, e.g. ``the card``.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    try:
+        with staged_file(path) as staged:
+            staged.write_text(text, "utf-8")
+    except OSError as error:
+        raise InputError(f"can't write {what} {str(path)!r}: {error.strerror or error}") from None
 
 
 def _umask() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgepose.document import from_document, parse_json, to_document
 from edgepose.errors import InputError, SpecError
-from edgepose.files import staged_file
+from edgepose.files import write_text
 from edgepose_benchmarks.result import BenchmarkResult, Comparison
 
 __all__ = ["RESULT_VERSION", "ResultFile", "load_results", "save_results"]
@@ -54,11 +54,8 @@ def save_results(path: Path, results: Sequence[BenchmarkResult], comparisons: Se
     Raises:
         InputError: it can't be written.
     """
-    try:
-        with staged_file(path) as staged:
-            staged.write_text(ResultFile(results=tuple(results), comparisons=tuple(comparisons)).to_json() + "\n", "utf-8")
-    except OSError as error:
-        raise InputError(f"can't write the results file {str(path)!r}: {error.strerror or error}") from None
+    text = ResultFile(results=tuple(results), comparisons=tuple(comparisons)).to_json() + "\n"
+    write_text(path, text, what="the results file")
 
 
 def load_results(paths: Iterable[Path]) -> ResultFile:

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from edgepose.artifact import open_artifact
     from edgepose.evaluation.card import format_card
     from edgepose.evaluation.result import load_evaluation
-    from edgepose.files import staged_file
+    from edgepose.files import write_text
 
     artifact = open_artifact(options.artifact)
     latencies = _latencies(options.benchmark, artifact.sha256, artifact.path.name) if options.benchmark else ""
@@ -38,11 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.write(text)
         return 0
-    try:
-        with staged_file(options.out) as staged:
-            staged.write_text(text, "utf-8")
-    except OSError as error:
-        raise InputError(f"can't write the card {str(options.out)!r}: {error.strerror or error}") from None
+    write_text(options.out, text, what="the card")
     print(options.out)
     return 0
 

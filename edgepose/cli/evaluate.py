@@ -10,7 +10,6 @@ from edgepose.cli.evaluation_options import add_data_options, add_run_options, r
 from edgepose.cli.options import add_device_options, add_json_option
 from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
-from edgepose.errors import InputError
 
 if TYPE_CHECKING:
     from edgepose.artifact import Artifact
@@ -112,16 +111,12 @@ def _compare(judged: "Judged", data: "DataSet", options: argparse.Namespace, pat
     from edgepose.artifact import open_artifact
     from edgepose.evaluation.comparison import compare, most_changed
     from edgepose.evaluation.page import format_page
-    from edgepose.files import staged_file
+    from edgepose.files import write_text
 
     baseline = _evaluate(open_artifact(options.baseline), data, options)
     comparison = compare(data, judged, baseline)
     page = format_page(data, judged, baseline, comparison, most_changed(data, judged, baseline, _DRAWN_PEOPLE))
-    try:
-        with staged_file(path) as staged:
-            staged.write_text(page, "utf-8")
-    except OSError as error:
-        raise InputError(f"can't write the page {str(path)!r}: {error.strerror or error}") from None
+    write_text(path, page, what="the page")
     return comparison
 
 

@@ -34,7 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from edgepose.files import staged_file
+    from edgepose.files import write_text
     from edgepose_benchmarks.report.columns import make_views
     from edgepose_benchmarks.report.comma_separated import format_csv
     from edgepose_benchmarks.report.markdown import format_report
@@ -58,11 +58,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.write(text)
         return 0
-    try:
-        with staged_file(options.out) as staged:
-            staged.write_text(text, "utf-8")
-    except OSError as error:
-        raise InputError(f"can't write {str(options.out)!r}: {error.strerror or error}") from None
+    write_text(options.out, text, what="the report")
     print(f"{options.out}: {len(content.results)} results, {len(content.comparisons)} comparisons")
     return 0
 

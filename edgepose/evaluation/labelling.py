@@ -15,7 +15,7 @@ from edgepose.evaluation.inference import Found, Pictures
 from edgepose.evaluation.oks import AREA_OF_BOX
 from edgepose.evaluation.result import Work
 from edgepose.evaluation.running import RunOptions, run_model
-from edgepose.files import staged_file
+from edgepose.files import write_text
 from edgepose.image import SUFFIXES
 from edgepose.spec import ModelSpec
 
@@ -139,9 +139,5 @@ def _write(path: Path, spec: ModelSpec, names: list[str], people: People, found:
         "annotations": annotations,
         "categories": categories,
     }
-    try:
-        with staged_file(path) as staged:
-            staged.write_text(json.dumps(document) + "\n", "utf-8")
-    except OSError as error:
-        raise InputError(f"can't write the labels {str(path)!r}: {error.strerror or error}") from None
+    write_text(path, json.dumps(document) + "\n", what="the labels")
     return len(annotations)

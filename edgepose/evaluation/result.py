@@ -9,7 +9,7 @@ from typing import Literal
 from edgepose.document import from_document, parse_json, to_document
 from edgepose.errors import InputError, SpecError
 from edgepose.evaluation.inference import Decoding
-from edgepose.files import staged_file
+from edgepose.files import write_text
 
 __all__ = ["Comparison", "Conditions", "Evaluation", "Interval", "KeypointShift", "Work", "load_evaluation", "save_evaluation"]
 
@@ -211,11 +211,7 @@ def save_evaluation(evaluation: Evaluation, path: Path) -> None:
     Raises:
         InputError: the file can't be written.
     """
-    try:
-        with staged_file(path) as staged:
-            staged.write_text(evaluation.to_json(), "utf-8")
-    except OSError as error:
-        raise InputError(f"can't write the result {str(path)!r}: {error.strerror or error}") from None
+    write_text(path, evaluation.to_json(), what="the result")
 
 
 def load_evaluation(path: Path) -> Evaluation:

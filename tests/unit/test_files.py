@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgepose.files import publish, staged_file, staging_folder
+from edgepose.errors import InputError
+from edgepose.files import publish, staged_file, staging_folder, write_text
 
 
 def test_a_finished_file_gets_its_name(tmp_path: Path) -> None:
@@ -53,3 +54,12 @@ def test_an_interrupted_staging_leaves_nothing(tmp_path: Path) -> None:
         (folder / "half.onnx").write_bytes(b"0" * 100)
         raise KeyboardInterrupt
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_text_is_written_whole_or_refused(tmp_path: Path) -> None:
+    target = tmp_path / "card.md"
+    write_text(target, "Maße\n", what="the card")
+    assert target.read_bytes() == "Maße\n".encode()
+    with pytest.raises(InputError, match=r"can't write the card '.*card\.md.below'"):
+        write_text(target / "below", "text", what="the card")
+    assert list(tmp_path.iterdir()) == [target]

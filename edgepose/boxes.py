@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgepose.document import parse_json
+from edgepose.document import read_json
 from edgepose.errors import InputError, SpecError
 
 __all__ = ["BoxFile", "check_boxes", "load_boxes"]
@@ -15,6 +15,7 @@ __all__ = ["BoxFile", "check_boxes", "load_boxes"]
 # Crop geometry is float32, as published: beyond this range its rounding would reach the size of the smallest box.
 MAX_COORDINATE_PX = 100_000
 MIN_SIDE_PX = 0.1
+MAX_BYTES = 1 << 30
 
 FORMS = '[[left, top, right, bottom], …], {"image.jpg": [[…], …], …} or {"people": [{"box_xyxy": […]}, …]}'
 
@@ -61,11 +62,7 @@ def load_boxes(path: str | Path) -> BoxFile:
         SpecError: its content has none of these forms.
     """
     source = str(path)
-    try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"can't read the boxes file {source!r}: {error}") from None
-    document = parse_json(text, where=source)
+    document = read_json(path, what="the boxes file", max_bytes=MAX_BYTES)
     if isinstance(document, list):
         return BoxFile(source=source, shared=_parse(document, source), by_name={})
     if not isinstance(document, dict):

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgepose.document import from_document, parse_json
+from edgepose.document import from_document, read_json
 from edgepose.errors import InputError, SpecError
 
 __all__ = ["Skeleton", "get_skeleton", "list_skeletons", "load_skeleton"]
 
 MAX_KEYPOINTS = 10_000
+MAX_BYTES = 4 << 20
 BUILT_IN = Path(__file__).parent / "skeletons"
 
 
@@ -96,8 +97,4 @@ def load_skeleton(path: str | Path) -> Skeleton:
         InputError: the file can't be read.
         SpecError: its content isn't a skeleton.
     """
-    try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"can't read the skeleton file {str(path)!r}: {error}") from None
-    return from_document(Skeleton, parse_json(text, where=str(path)), where=str(path))
+    return from_document(Skeleton, read_json(path, what="the skeleton file", max_bytes=MAX_BYTES), where=str(path))

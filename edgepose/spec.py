@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edgepose.document import from_document, parse_json, to_document
+from edgepose.document import describe, from_document, parse_json, to_document
 from edgepose.errors import SpecError
 from edgepose.skeleton import Skeleton
 
@@ -274,7 +274,7 @@ class ModelSpec:
             raise SpecError(f"{where} isn't an edgepose spec")
         version = document["edgepose_spec"]
         if version != SPEC_VERSION:
-            raise SpecError(f"{where} has version {version!r}; this edgepose reads version {SPEC_VERSION}: convert the model again")
+            raise SpecError(f"{where} has version {describe(version)}; this edgepose reads version {SPEC_VERSION}: convert the model again")
         return from_document(cls, {key: value for key, value in document.items() if key != "edgepose_spec"}, where=where)
 
     def replace_export(self, export: ExportRecord) -> "ModelSpec":

@@ -167,6 +167,6 @@ def decode(line: str) -> Message | Answer:
         SpecError: it is something else.
     """
     document = parse_json(line, where="the message")
-    if not isinstance(document, dict) or document.get("kind") not in _KINDS:
+    if not isinstance(document, dict) or not isinstance(document.get("kind"), str) or document["kind"] not in _KINDS:
         raise SpecError(f"expected a message of the benchmark's protocol, got {line[:80]!r}")
     return from_document(_KINDS[document["kind"]], document.get("content"), where=document["kind"])

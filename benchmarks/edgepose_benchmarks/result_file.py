@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepose.document import from_document, parse_json, to_document
+from edgepose.document import describe, from_document, parse_json, read_bytes, to_document
 from edgepose.errors import InputError, SpecError
 from edgepose.files import write_text
 from edgepose_benchmarks.result import BenchmarkResult, Comparison
@@ -13,6 +13,7 @@ from edgepose_benchmarks.result import BenchmarkResult, Comparison
 __all__ = ["RESULT_VERSION", "ResultFile", "load_results", "save_results"]
 
 RESULT_VERSION = 1
+MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +40,8 @@ class ResultFile:
         version = document.pop("edgepose_benchmark")
         if version != RESULT_VERSION:
             raise SpecError(
-                f"{where} has schema version {version!r}; this edgepose reads version {RESULT_VERSION}: measure again, or read it with "
-                "the edgepose that wrote it"
+                f"{where} has schema version {describe(version)}; this edgepose reads version {RESULT_VERSION}: measure again, or "
+                "read it with the edgepose that wrote it"
             )
         try:
             return from_document(cls, document, where=where)
@@ -68,11 +69,7 @@ def load_results(paths: Iterable[Path]) -> ResultFile:
     results: dict[str, BenchmarkResult] = {}
     comparisons: list[Comparison] = []
     for path in _list_files(paths):
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"can't read the results file {str(path)!r}: {error.strerror or error}") from None
-        content = ResultFile.from_json(text, where=str(path))
+        content = ResultFile.from_json(read_bytes(path, what="the results file", max_bytes=MAX_BYTES), where=str(path))
         comparisons.extend(content.comparisons)
         for result in content.results:
             known = results.get(result.key)

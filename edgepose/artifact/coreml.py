@@ -1,11 +1,12 @@
 """Core ML packages: spec and content hash are entries of ``Model.description.metadata.userDefined`` in the package's ``model.mlmodel``."""
 
-import json
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from edgepose.artifact.format import MAX_DOCUMENT_BYTES, Location
 from edgepose.artifact.protobuf_format import append_entries, locate_entries
-from edgepose.errors import ArtifactError
+from edgepose.document import parse_json
+from edgepose.errors import ArtifactError, SpecError
 
 __all__ = ["CoreMLFormat", "find_inside", "find_model"]
 
@@ -56,9 +57,9 @@ def find_model(package: Path) -> Path:
     try:
         if manifest.stat().st_size > MAX_DOCUMENT_BYTES:
             raise ArtifactError(f"{manifest}: is {manifest.stat().st_size} bytes; no manifest is that large")
-        content = json.loads(manifest.read_bytes())
+        content: Any = parse_json(manifest.read_bytes(), where="the manifest")
         relative = str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, SpecError, KeyError, TypeError) as error:
         raise ArtifactError(f"{manifest}: not the manifest of a Core ML package: {error!r}") from None
     return find_inside(package / "Data", relative, manifest)
 

@@ -4,9 +4,11 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from edgepose.artifact.format import MAX_DOCUMENT_BYTES, SEAL_KEY, SPEC_KEY, UNSEALED, Location
-from edgepose.errors import ArtifactError
+from edgepose.document import parse_json
+from edgepose.errors import ArtifactError, SpecError
 from edgepose.files import staged_file
 
 __all__ = ["SafetensorsFormat"]
@@ -40,8 +42,8 @@ class SafetensorsFormat:
         if len(specs) != 1 or len(seals) != 1:
             raise ArtifactError(f"{path}: holds {len(specs)} embedded specs and {len(seals)} content hashes; expected one of each")
         try:
-            text = json.loads(b'"' + specs[0].group(1) + b'"')
-        except ValueError:
+            text = str(parse_json(b'"' + specs[0].group(1) + b'"', where="the embedded spec"))
+        except SpecError:
             raise ArtifactError(f"{path}: the embedded spec is damaged") from None
         if len(text) > MAX_DOCUMENT_BYTES:
             raise ArtifactError(f"{path}: the embedded spec has {len(text)} bytes; allowed: {MAX_DOCUMENT_BYTES}")
@@ -51,8 +53,8 @@ class SafetensorsFormat:
         """Replace the metadata entries; the file is rewritten beside and renamed."""
         header = self._header(path)
         try:
-            content = json.loads(header)
-        except (ValueError, RecursionError):
+            content: Any = parse_json(header, where="the header")
+        except SpecError:
             raise ArtifactError(f"{path}: not a safetensors file: its header isn't JSON") from None
         content["__metadata__"] = content.get("__metadata__", {}) | {SEAL_KEY: UNSEALED, SPEC_KEY: spec}
         new = json.dumps(content, separators=(",", ":")).encode("ascii")

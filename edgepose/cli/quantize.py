@@ -13,7 +13,7 @@ from edgepose.cli.checkpoint import add_checkpoint_options, read_checkpoint
 from edgepose.cli.options import add_json_option
 from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
-from edgepose.document import from_document, parse_json, to_document
+from edgepose.document import from_document, read_json, to_document
 from edgepose.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ examples:
 """
 
 _FINETUNING = {"steps": 200, "lr": 3e-6, "batch": 8, "seed": 0, "save_every": 60.0}
-_MAX_RECIPE_BYTES = 1 << 20
 _SHOWN_PROBLEMS = 5
 
 
@@ -136,10 +135,7 @@ def _read_recipe(path: Path | None, checkpoint: "Checkpoint") -> "tuple[Quantiza
 
     recipe, given = default_recipe("int8"), None
     if path is not None:
-        try:
-            document = parse_json(path.read_bytes(), where=path.name) if path.stat().st_size <= _MAX_RECIPE_BYTES else None
-        except OSError as error:
-            raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+        document = read_json(path, what="the recipe")
         if isinstance(document, dict) and "edgepose_quantization" not in document:
             recipe = from_document(QuantizationRecipe, document, where=path.name)
         else:

@@ -65,13 +65,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _read_accuracies(path: Path) -> dict[str, float]:
     """Return accuracies by file name, content hash or model name."""
-    from edgepose.document import parse_json
+    from edgepose.document import read_json
     from edgepose.evaluation.result import Evaluation
 
-    try:
-        document = parse_json(path.read_text("utf-8"), where=str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"can't read the accuracies {str(path)!r}: {error}") from None
+    document = read_json(path, what="the accuracies")
     if not isinstance(document, dict):
         raise SpecError(f'{path} holds no JSON object; expected {{"vitpose-s-int8.xml": 73.9, …}}')
     if Evaluation.is_document(document):

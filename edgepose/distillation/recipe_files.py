@@ -5,12 +5,11 @@ Single fields are replaced by dotted keys: ``optimizer.weight_decay=0.05``, ``ph
 ``phases.coarse.images=20000`` (by name).
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgepose.distillation.recipe import Recipe
-from edgepose.document import from_document, to_document
+from edgepose.document import describe, from_document, parse_toml, read_toml, to_document
 from edgepose.errors import InputError, SpecError
 
 __all__ = ["list_recipes", "load_recipe", "override_recipe"]
@@ -36,11 +35,10 @@ def load_recipe(source: str | Path, *, overrides: Sequence[tuple[str, str]] = ()
     """
     path = BUILT_IN / f"{source}.toml" if str(source) in list_recipes() else Path(source)
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"no recipe is called {str(source)!r}; built in: {', '.join(list_recipes())}, or name a TOML file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"can't read the recipe {str(source)!r}: {error}") from None
+        document = read_toml(path, what="the recipe")
+    except InputError as error:
+        known = ", ".join(list_recipes())
+        raise InputError(f"no recipe is called {describe(str(source))}; built in: {known}, or name a TOML file ({error})") from None
     return _build(document, overrides, where=f"recipe {path.stem}")
 
 
@@ -84,6 +82,6 @@ def _item(place: object, part: str, where: str) -> object:
 
 def _parse(text: str) -> object:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}", where="--set")["value"]
+    except SpecError:
         return text

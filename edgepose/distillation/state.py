@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edgepose.distillation.history import Row
 from edgepose.distillation.recipe import Recipe
-from edgepose.document import from_document, to_document
+from edgepose.document import from_document, parse_json, to_document
 from edgepose.errors import SpecError, TrainingError
 from edgepose.models.training_state import save_training_state
 
@@ -109,7 +110,7 @@ def load_state(path: Path) -> State:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        about = json.loads(content["about"])
+        about: Any = parse_json(content["about"], where="its description")
         if about["version"] != VERSION:
             raise TrainingError(f"{path}: a checkpoint of version {about['version']}; this edgepose reads version {VERSION}")
         return State(

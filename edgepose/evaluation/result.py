@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edgepose.document import from_document, parse_json, to_document
-from edgepose.errors import InputError, SpecError
+from edgepose.document import describe, from_document, read_json, to_document
+from edgepose.errors import SpecError
 from edgepose.evaluation.inference import Decoding
 from edgepose.files import write_text
 
@@ -196,7 +196,7 @@ class Evaluation:
             raise SpecError(f"{where} isn't the result of `edgepose evaluate`")
         if document["edgepose_evaluation"] != VERSION:
             raise SpecError(
-                f"{where} has version {document['edgepose_evaluation']!r}; this edgepose reads version {VERSION}: evaluate again"
+                f"{where} has version {describe(document['edgepose_evaluation'])}; this edgepose reads version {VERSION}: evaluate again"
             )
         return from_document(cls, {key: value for key, value in document.items() if key != "edgepose_evaluation"}, where=where)
 
@@ -221,8 +221,4 @@ def load_evaluation(path: Path) -> Evaluation:
         InputError: the file can't be read.
         SpecError: it isn't a result of an evaluation, or of another version.
     """
-    try:
-        document = parse_json(path.read_bytes(), where=str(path))
-    except OSError as error:
-        raise InputError(f"can't read the result {str(path)!r}: {error.strerror or error}") from None
-    return Evaluation.from_document(document, where=str(path))
+    return Evaluation.from_document(read_json(path, what="the result"), where=str(path))

@@ -1,7 +1,6 @@
 """Weight files and folders: recognised by their first bytes, opened without running anything in them."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +8,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from edgepose import document
 from edgepose.artifact.format import SPEC_KEY
 from edgepose.artifact.opening import FORMATS
-from edgepose.errors import CheckpointError
+from edgepose.errors import CheckpointError, InputError, SpecError
 from edgepose.models.pickles import read_pickle
 
 __all__ = ["WeightFile", "read_json", "read_weights"]
@@ -88,10 +88,8 @@ def read_json(path: Path, where: str) -> dict[str, object]:
         CheckpointError: it can't be read, or holds something else.
     """
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise CheckpointError(f"{where}: {path.name} has {path.stat().st_size} bytes; allowed: up to {_MAX_JSON_BYTES}")
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = document.read_json(path, what="the file", max_bytes=_MAX_JSON_BYTES)
+    except (InputError, SpecError) as error:
         raise CheckpointError(f"{where}: {path.name} can't be read as JSON: {error}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{where}: {path.name} holds a {type(content).__name__}; expected an object")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgepose.document import from_document, to_document
+from edgepose.document import from_document, parse_json, to_document
 from edgepose.errors import SpecError, TrainingError
 from edgepose.models.training_state import save_training_state
 from edgepose.quantization.recipe import Quantization, QuantizationRecipe
@@ -87,7 +87,7 @@ def load_state(path: Path, plan: FinetunePlan) -> FinetuneState | None:
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        about = json.loads(content["about"])
+        about: Any = parse_json(content["about"], where="its description")
         if about["version"] != _VERSION:
             raise SpecError(f"version {about['version']}; this edgepose reads version {_VERSION}")
         state = FinetuneState(

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edgepose.document import from_document, parse_json, to_document
-from edgepose.errors import EdgePoseError, InputError, SpecError
+from edgepose.document import describe, from_document, parse_json, read_bytes, to_document
+from edgepose.errors import EdgePoseError, SpecError
 from edgepose.files import staged_file
 
 __all__ = [
@@ -243,7 +243,7 @@ class Quantization:
             raise SpecError(f"{where} isn't an edgepose quantization recipe: it has no field 'edgepose_quantization'")
         version = document.pop("edgepose_quantization")
         if version != QUANTIZATION_VERSION:
-            raise SpecError(f"{where} has version {version!r}; this edgepose reads version {QUANTIZATION_VERSION}")
+            raise SpecError(f"{where} has version {describe(version)}; this edgepose reads version {QUANTIZATION_VERSION}")
         return from_document(cls, document, where=where)
 
     @classmethod
@@ -254,13 +254,7 @@ class Quantization:
             InputError: it can't be read, or is implausibly large.
             SpecError: it isn't what ``save`` wrote.
         """
-        try:
-            size = path.stat().st_size
-            if size > _MAX_BYTES:
-                raise InputError(f"{path} has {size / 2**20:.0f} MB; a quantization recipe has at most {_MAX_BYTES / 2**20:.0f}")
-            return cls.from_json(path.read_bytes(), where=path.name)
-        except OSError as error:
-            raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+        return cls.from_json(read_bytes(path, what="the quantization recipe", max_bytes=_MAX_BYTES), where=path.name)
 
     def save(self, path: Path) -> None:
         """Write a file, whole or not at all.

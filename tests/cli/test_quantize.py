@@ -153,7 +153,7 @@ def test_bad_input_gets_one_clear_line(folder: Path, capsys: pytest.CaptureFixtu
     shutil.copy(folder / "photos" / "000.png", folder / "few")
     model = str(folder / "tiny.safetensors")
     for more, message in [
-        (["--recipe", str(folder / "none.json")], "can't be read: No such file"),
+        (["--recipe", str(folder / "none.json")], "can't read the recipe"),
         (["--recipe", str(other)], "was made for other weights"),
         (["--recipe", str(folder / "unknown.json")], "unknown.json has unknown field(s) bits; known: precision"),
         (

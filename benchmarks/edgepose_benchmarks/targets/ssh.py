@@ -7,7 +7,6 @@ over SSH's own pipes, so times are taken there and the network isn't in them.
 SSH is the system's own client: keys, agents, jump hosts and ``~/.ssh/config`` are as always. It never asks for a password.
 """
 
-import json
 import re
 import shlex
 import shutil
@@ -17,11 +16,12 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import edgepose
 import edgepose_benchmarks
-from edgepose.errors import DeviceError, InputError
+from edgepose.document import parse_json
+from edgepose.errors import DeviceError, InputError, SpecError
 from edgepose_benchmarks.command import run_command
 from edgepose_benchmarks.job import Job
 from edgepose_benchmarks.link import WorkerLink
@@ -153,9 +153,9 @@ class SSHTarget:
     def _look(self) -> str:
         output = self._run(self._python_command(_LOOK))
         try:
-            found = json.loads(output.strip().splitlines()[-1])
+            found: Any = parse_json(output.strip().splitlines()[-1], where="the answer")
             version, numpy, folder = tuple(found["python"]), found["numpy"], str(found["folder"])
-        except (ValueError, KeyError, IndexError, TypeError):
+        except (SpecError, KeyError, IndexError, TypeError):
             raise DeviceError(f"{self._address}: {self._python} gave no proper answer: {output.strip()[:200]!r}") from None
         if version < MIN_PYTHON or not numpy:
             self._folder = PurePosixPath(folder)

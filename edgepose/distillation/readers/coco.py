@@ -10,7 +10,7 @@ import numpy.typing as npt
 from edgepose.boxes import check_boxes
 from edgepose.distillation.readers.person import Faults, People, Person, map_keypoints
 from edgepose.distillation.recipe import Source
-from edgepose.document import parse_json
+from edgepose.document import read_json
 from edgepose.errors import InputError, SpecError
 from edgepose.evaluation.coco_file import Entry, list_entries, to_numbers
 from edgepose.image import MAX_SIDE_PX, read_image
@@ -18,14 +18,13 @@ from edgepose.skeleton import Skeleton
 
 __all__ = ["read_coco"]
 
+MAX_BYTES = 4 << 30
+
 
 def read_coco(source: Source, root: Path, skeleton: Skeleton) -> People:
     """Open a COCO data set; see ``read_people``."""
     path = root / source.path
-    try:
-        document = parse_json(path.read_bytes(), where=str(path))
-    except OSError as error:
-        raise InputError(f"can't read the annotations {str(path)!r}: {error.strerror or error}") from None
+    document = read_json(path, what="the annotations", max_bytes=MAX_BYTES)
     images, annotations, categories = (list_entries(document, path, key) for key in ("images", "annotations", "categories"))
     names = _keypoint_names(categories, path)
     if not set(names) & set(skeleton.keypoints):

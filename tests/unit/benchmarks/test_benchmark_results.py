@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from documents import check_reader
 from sample_results import MACHINE, make_comparison, make_estimate, make_result, make_run
 
 from edgepose.errors import InputError, SpecError
@@ -131,3 +132,10 @@ def test_trend_spread_and_tail_are_told():
     assert any("long tail" in warning for warning in find_warnings([dataclasses.replace(make_run(), samples_s=tailed)]))
     # The times between completions of several streams spread by nature.
     assert find_warnings([dataclasses.replace(make_run(), samples_s=wild)], latencies=False) == ()
+
+
+def test_damaged_results_load_or_are_refused():
+    document = json.loads(
+        ResultFile(results=(make_result(runs=(make_run(count=12),)), make_estimate()), comparisons=(make_comparison(),)).to_json()
+    )
+    check_reader(document, lambda text: ResultFile.from_json(text, where="r.json"), ResultFile.to_json, count=400, seed=5)

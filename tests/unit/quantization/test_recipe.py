@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from documents import check_reader
 
 from edgepose.errors import InputError, SpecError
 from edgepose.quantization.recipe import (
@@ -88,7 +89,7 @@ def test_other_documents_are_refused(text: str) -> None:
 
 
 def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(InputError, match="can't read the quantization recipe"):
         Quantization.load(tmp_path / "none.json")
 
 
@@ -109,3 +110,8 @@ def test_zero_is_a_level_of_every_range() -> None:
         levels = ActivationRange(low=low, high=high)
         assert 0 <= levels.zero_point <= 255
         assert abs(-levels.zero_point * levels.scale - low) <= levels.scale / 2
+
+
+def test_damaged_decisions_load_or_are_refused() -> None:
+    document = json.loads(make_quantization(float_layers=("head.final",)).to_json())
+    check_reader(document, Quantization.from_json, Quantization.to_json, count=400, seed=4)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ from types import FrameType
 
 from edgepose import __version__
 from edgepose.errors import EdgePoseError
+from edgepose.printable import PrintableFormatter, printable
 
 __all__ = ["main"]
 
@@ -45,7 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(PrintableFormatter("%(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, handlers=[shown])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name of bytes that aren't UTF-8, or a terminal that has no "×": spelt out, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     # OpenCV would print its own lines above our one about an unreadable photo. It reads this when it is imported.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
@@ -53,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int = options.run(options)
         sys.stdout.flush()
     except EdgePoseError as error:
-        print(f"edgepose {options.command}: {error}", file=sys.stderr)
+        print(f"edgepose {options.command}: {printable(str(error), continuation='  ')}", file=sys.stderr)
         return EXIT_FAILED
     except (KeyboardInterrupt, _InterruptedError):
         print(f"\nedgepose {options.command}: interrupted; nothing half-written is left behind", file=sys.stderr)

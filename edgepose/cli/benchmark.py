@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edgepose.cli.options import add_json_option, comma_list, key_value
 from edgepose.cli.progress import Progress
 from edgepose.errors import ArtifactError, EdgePoseError, InputError
+from edgepose.printable import printable
 
 if TYPE_CHECKING:
     from edgepose_benchmarks.job import Job, Target, Unreadable
@@ -190,7 +191,7 @@ def _show(options: argparse.Namespace, results: "list[BenchmarkResult]", compari
         print(format_comparison(comparison))
     for result in results:
         for warning in result.warnings:
-            print(f"{result.case.label}: {warning}", file=sys.stderr)
+            print(printable(f"{result.case.label}: {warning}"), file=sys.stderr)
 
 
 def _make_jobs(options: argparse.Namespace, folder: Path) -> "list[Job | Unreadable]":

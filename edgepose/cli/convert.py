@@ -15,6 +15,7 @@ from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_bytes, format_table
 from edgepose.document import to_document
 from edgepose.errors import InputError
+from edgepose.printable import printable
 
 if TYPE_CHECKING:
     from edgepose.models import Checkpoint
@@ -203,14 +204,14 @@ def _report(decided: "Decided") -> None:
     source = "" if calibration is None else f" from {calibration.crops} crops of {calibration.photos} photos"
     print(f"{'taken' if decided.reused else 'decided'}{source}: {decided.path}")
     for problem in decided.problems[:_SHOWN_PROBLEMS]:
-        print(f"  skipped {problem}")
+        print(printable(f"  skipped {problem}"))
     if len(decided.problems) > _SHOWN_PROBLEMS:
         print(f"  and {len(decided.problems) - _SHOWN_PROBLEMS} more photos were skipped")
     if quantization.recipe.float_layers:
-        print(f"  in float: {', '.join(quantization.recipe.float_layers)}")
+        print(printable(f"  in float: {', '.join(quantization.recipe.float_layers)}"))
     ranking = ", ".join(f"{entry.layer} {entry.error:.2%}" for entry in quantization.statistics.sensitivity[:_SHOWN_LAYERS])
     if ranking:
-        print(f"  most sensitive (heatmap error when quantized alone): {ranking}")
+        print(printable(f"  most sensitive (heatmap error when quantized alone): {ranking}"))
     if decided.bounded is not None:
         reverted = ", ".join(decided.bounded.reverted) or "nothing"
         print(f"  loss on held-out crops {decided.bounded.before:.3g} → {decided.bounded.after:.3g}; returned to float: {reverted}")

@@ -10,6 +10,7 @@ from edgepose.cli.evaluation_options import add_data_options, add_run_options, r
 from edgepose.cli.options import add_device_options, add_json_option
 from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
+from edgepose.printable import printable
 
 if TYPE_CHECKING:
     from edgepose.artifact import Artifact
@@ -95,7 +96,7 @@ def _run_shard(artifact: "Artifact", data: "DataSet", options: argparse.Namespac
     save_shard(shard, path)
     print(path)
     for why in shard.record.unusable.values():
-        print(f"edgepose evaluate: left out: {why}", file=sys.stderr)
+        print(printable(f"edgepose evaluate: left out: {why}"), file=sys.stderr)
     return int(bool(shard.record.unusable))
 
 
@@ -141,11 +142,11 @@ def _print(evaluation: "Evaluation", written: Sequence[Path]) -> None:
         f"the device was busy {work.device_seconds / work.seconds:.0%} of {work.seconds:.1f} s: {work.runtime}"
     )
     for reason, count in evaluation.left_out.items():
-        print(f"left out: {count} {reason}")
+        print(printable(f"left out: {count} {reason}"))
     if not evaluation.complete:
         print("these are the figures of a part of the data set, not of the whole")
     for line in evaluation.unusable:
-        print(f"edgepose evaluate: {line}", file=sys.stderr)
+        print(printable(f"edgepose evaluate: {line}"), file=sys.stderr)
     print("written: " + ", ".join(map(str, written)))
 
 

@@ -6,6 +6,7 @@ import json
 from edgepose.cli.options import add_json_option
 from edgepose.cli.parity import format_error, format_runtime, format_shift
 from edgepose.cli.table import format_bytes
+from edgepose.printable import printable
 
 __all__ = ["add_parser", "run"]
 
@@ -62,5 +63,5 @@ def run(options: argparse.Namespace) -> int:
             for parity in spec.export.parity
         ]
     for name, text in lines:
-        print(f"{name:<10} {text}")
+        print(f"{name:<10} {printable(text)}")
     return 0

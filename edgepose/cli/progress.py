@@ -9,6 +9,8 @@ import time
 from types import TracebackType
 from typing import Self
 
+from edgepose.printable import printable
+
 __all__ = ["Progress"]
 
 _BAR_WIDTH = 20
@@ -36,7 +38,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Say what is being done."""
-        self._note = text
+        self._note = printable(text)
         self._draw()
 
     def step(self) -> None:
@@ -46,13 +48,13 @@ class Progress:
 
     def move(self, done: int, total: int, note: str) -> None:
         """Say how far it is, of how much, and what is being done."""
-        self._done, self._total, self._note = done, total, note
+        self._done, self._total, self._note = done, total, printable(note)
         self._draw()
 
     def print(self, text: str) -> None:
         """Print a line above the bar."""
         self._write("")
-        print(text, file=sys.stderr)
+        print(printable(text, continuation="  "), file=sys.stderr)
         self._draw()
 
     def _draw(self) -> None:

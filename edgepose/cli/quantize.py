@@ -15,6 +15,7 @@ from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
 from edgepose.document import from_document, read_json, to_document
 from edgepose.errors import InputError, MissingDependencyError
+from edgepose.printable import printable
 
 if TYPE_CHECKING:
     from edgepose.models import Checkpoint
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     print(_format(agreements))
     print(f"\ncompared with the float model on {len(data.held_out)} held-out crops: {agreements[0].compared} keypoints")
-    print(f"decision: {options.recipe if given else path}; in float: {', '.join(decision.recipe.float_layers) or 'no layer'}")
+    print(printable(f"decision: {options.recipe if given else path}; in float: {', '.join(decision.recipe.float_layers) or 'no layer'}"))
     if finetuned:
         print(f"fine-tuned: {finetuned.checkpoint} with {finetuned.decision}")
         if not finetuned.improved:
@@ -206,7 +207,7 @@ def _measure(checkpoint: "Checkpoint", decision: "Quantization", data: "Calibrat
 
 def _report_problems(problems: Sequence[str]) -> None:
     for problem in problems[:_SHOWN_PROBLEMS]:
-        print(f"skipped {problem}", file=sys.stderr)
+        print(printable(f"skipped {problem}"), file=sys.stderr)
     if len(problems) > _SHOWN_PROBLEMS:
         print(f"and {len(problems) - _SHOWN_PROBLEMS} more photos were skipped", file=sys.stderr)
 

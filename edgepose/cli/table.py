@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from edgepose.printable import printable
+
 __all__ = ["format_bytes", "format_table"]
 
 
@@ -10,10 +12,10 @@ def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right
 
     Args:
         headers: one per column.
-        rows: cells as text.
+        rows: cells as text; what can't be seen in them is spelt out.
         right: indices of columns to align to the right.
     """
-    cells = [list(headers), *(list(row) for row in rows)]
+    cells = [[printable(cell) for cell in row] for row in (headers, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
     lines = [
         "| " + " | ".join(_pad(cell, width, column in right) for column, (cell, width) in enumerate(zip(row, widths, strict=True))) + " |"

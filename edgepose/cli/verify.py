@@ -9,6 +9,7 @@ from edgepose.cli.options import add_json_option
 from edgepose.cli.parity import format_error, format_runtime, format_shift
 from edgepose.cli.table import format_table
 from edgepose.document import to_document
+from edgepose.printable import printable
 
 __all__ = ["add_parser", "run"]
 
@@ -58,5 +59,6 @@ def run(options: argparse.Namespace) -> int:
     row = [str(options.artifact), error, shift, format_runtime(parity)]
     print(format_table(["file", "max error of allowed", "mean shift of allowed", "executed by"], [row], right=(1, 2)))
     if not same_source:
-        print(f"note: the file names another source than this checkpoint: {spec.provenance.source}, sha256 {spec.provenance.sha256[:12]}")
+        source = printable(f"{spec.provenance.source}, sha256 {spec.provenance.sha256[:12]}")
+        print(f"note: the file names another source than this checkpoint: {source}")
     return 0

@@ -12,6 +12,7 @@ from edgepose.errors import TrainingError
 from edgepose.files import staged_file
 from edgepose.models import Checkpoint, load_checkpoint, save_checkpoint
 from edgepose.models.sizes import find_size
+from edgepose.printable import markdown_code, markdown_text
 
 __all__ = ["Published", "publish_model"]
 
@@ -60,26 +61,27 @@ def _write_card(state: State, checkpoint: Checkpoint) -> str:
     shape = spec.architecture
     size = find_size(shape.dim)
     described = f"ViTPose-{size.name.title()}" if size else f"ViTPose with {shape.dim} channels"
+    teacher = markdown_text(Path(recipe.teacher.path).name or "none")
     millions = sum(parameter.numel() for parameter in checkpoint.model.parameters()) / 1e6
     lines = [
         f"# {spec.name}",
         "",
-        recipe.description or "A ViTPose student.",
+        markdown_text(recipe.description or "A ViTPose student."),
         "",
         f"- **Network**: {described}, {shape.head} head, {millions:.1f} M parameters, stored in half precision",
-        f"- **Input and output**: {spec.input.height}×{spec.input.width}; {spec.keypoints} keypoints ({spec.skeleton.name})",
-        f"- **Accuracy**: {_accuracy(spec.provenance.notes, recipe.notes)}",
+        f"- **Input and output**: {spec.input.height}×{spec.input.width}; {spec.keypoints} keypoints ({markdown_text(spec.skeleton.name)})",
+        f"- **Accuracy**: {markdown_text(_accuracy(spec.provenance.notes, recipe.notes))}",
         f"- **Training**: {_training(state)}",
-        f"- **Licence of the weights**: {recipe.licence or 'not stated; see the terms of the data below'}",
+        f"- **Licence of the weights**: {markdown_text(recipe.licence or 'not stated; see the terms of the data below')}",
         "",
         "## Data and terms",
         "",
-        *(f"- {note}" for note in recipe.notes),
-        *(f"- {fact}" for fact in state.facts),
+        *(f"- {markdown_text(note)}" for note in recipe.notes),
+        *(f"- {markdown_text(fact)}" for fact in state.facts),
         "",
         "## Recipe",
         "",
-        f"`{recipe.name}`, seed {recipe.seed}, first weights: {recipe.init.kind}, teacher: {Path(recipe.teacher.path).name or 'none'}.",
+        f"{markdown_code(recipe.name)}, seed {recipe.seed}, first weights: {recipe.init.kind}, teacher: {teacher}.",
         "",
         "| phase | images | input | batch | learning rate | cross-entropy | squared error |",
         "|---|--:|---|--:|---|--:|--:|",
@@ -110,11 +112,11 @@ def _phase_row(phase: Phase) -> str:
     final = phase.final_learning_rate
     rate = f"{phase.learning_rate:g}" + ("" if final is None else f" → {final:g}, {phase.curve}")
     size = f"{phase.height}×{phase.width}"
-    return f"| {phase.name} | {phase.images:,} | {size} | {phase.batch} | {rate} | {phase.cross_entropy:g} | {phase.mse:g} |"
+    return f"| {markdown_text(phase.name)} | {phase.images:,} | {size} | {phase.batch} | {rate} | {phase.cross_entropy:g} | {phase.mse:g} |"
 
 
 def _scores(history: Sequence[Row], limit: int = 25) -> list[str]:
     """About ``limit`` rows, evenly chosen, the last among them."""
     scored = [row for row in history if row.score is not None]
     stride = max(1, -(-len(scored) // limit))
-    return [f"| {row.images:,} | {row.input} | {row.score:.3f} |" for row in scored[::-1][::stride][::-1]]
+    return [f"| {row.images:,} | {markdown_text(row.input)} | {row.score:.3f} |" for row in scored[::-1][::stride][::-1]]

@@ -1,11 +1,11 @@
 """The model card of a device file: Markdown with the front matter that the Hugging Face hub reads."""
 
-import json
 from collections.abc import Sequence
 
 from edgepose.artifact import Artifact
 from edgepose.errors import InputError
 from edgepose.evaluation.result import Evaluation
+from edgepose.printable import markdown_code, markdown_string, markdown_text
 from edgepose.spec import Parity
 
 __all__ = ["format_card"]
@@ -32,7 +32,7 @@ def format_card(artifact: Artifact, evaluations: Sequence[Evaluation], latencies
             )
     parts = [
         _front_matter(artifact, evaluations),
-        f"# {artifact.path.name}",
+        f"# {markdown_text(artifact.path.name)}",
         _describe(artifact),
         _section("Accuracy", [_accuracy(evaluation) for evaluation in evaluations], "Not evaluated."),
         _section("Speed", [latencies.strip()] if latencies.strip() else [], "Not measured."),
@@ -49,26 +49,26 @@ def _front_matter(artifact: Artifact, evaluations: Sequence[Evaluation]) -> str:
     tags = ["pose-estimation", "vitpose", artifact.format, *([export.precision] if export else [])]
     lines = [
         "---",
-        f"license: {json.dumps(spec.provenance.licence.lower() or _UNKNOWN_LICENCE)}",
+        f"license: {markdown_string(spec.provenance.licence.lower() or _UNKNOWN_LICENCE)}",
         "library_name: edgepose",
         "pipeline_tag: keypoint-detection",
-        f"tags: {json.dumps(tags)}",
+        f"tags: [{', '.join(map(markdown_string, tags))}]",
     ]
     if evaluations:
-        lines += ["model-index:", f"- name: {json.dumps(artifact.path.stem)}", "  results:"]
+        lines += ["model-index:", f"- name: {markdown_string(artifact.path.stem)}", "  results:"]
     for evaluation in evaluations:
         conditions = evaluation.conditions
         lines += [
             "  - task:",
             "      type: keypoint-detection",
             "    dataset:",
-            f"      name: {json.dumps(conditions.annotations)}",
-            f"      type: {json.dumps(conditions.protocol)}",
+            f"      name: {markdown_string(conditions.annotations)}",
+            f"      type: {markdown_string(conditions.protocol)}",
             "    metrics:",
         ]
         for name, value in evaluation.metrics.items():
             if value is not None:
-                lines += [f"    - type: {json.dumps(name)}", f"      value: {round(100 * value, 2)}"]
+                lines += [f"    - type: {markdown_string(name)}", f"      value: {round(100 * value, 2)}"]
     return "\n".join([*lines, "---"])
 
 
@@ -76,15 +76,15 @@ def _describe(artifact: Artifact) -> str:
     spec, export = artifact.spec, artifact.spec.export
     network = spec.architecture
     what = f"{spec.name}: ViTPose with {network.dim} channels, {network.depth} blocks, {network.head} head"
-    made = "" if export is None else f", as {export.target} {export.precision}, batch {export.batch or 'any'}"
+    made = "" if export is None else f", as {markdown_text(export.target)} {export.precision}, batch {export.batch or 'any'}"
     tools = (
         ""
         if export is None or not export.tools
-        else f" Written by {', '.join(f'{name} {version}' for name, version in export.tools.items())}."
+        else f" Written by {markdown_text(', '.join(f'{name} {version}' for name, version in export.tools.items()))}."
     )
     return (
         f"{what}{made}. Input: float32 (N, 3, {spec.input.height}, {spec.input.width}), RGB, normalized. Output: {spec.keypoints} heatmaps "
-        f"({spec.skeleton.name}). {artifact.size_bytes / 1e6:.1f} MB, SHA-256 of the content `{artifact.sha256}`.{tools}"
+        f"({markdown_text(spec.skeleton.name)}). {artifact.size_bytes / 1e6:.1f} MB, SHA-256 of the content `{artifact.sha256}`.{tools}"
     )
 
 
@@ -96,28 +96,32 @@ def _accuracy(evaluation: Evaluation) -> str:
     conditions, work = evaluation.conditions, evaluation.work
     names = [name for name, value in evaluation.metrics.items() if value is not None]
     rows = [
-        "| " + " | ".join(names) + " |",
+        "| " + " | ".join(map(markdown_text, names)) + " |",
         "|" + "--:|" * len(names),
         "| " + " | ".join(f"{100 * (evaluation.metrics[name] or 0.0):.1f}" for name in names) + " |",
     ]
-    boxes = f"boxes of {conditions.detections}" if conditions.detections else "annotated boxes"
+    boxes = f"boxes of {markdown_text(conditions.detections)}" if conditions.detections else "annotated boxes"
     interval = evaluation.interval
     spread = (
-        "" if interval is None else f" {evaluation.primary} has the 95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f}."
+        ""
+        if interval is None
+        else f" {markdown_text(evaluation.primary)} has the 95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f}."
     )
     part = "" if evaluation.complete else " **Only a part of the data set could be used.**"
     flip = "with" if conditions.flip_test else "without"
+    hashes = [markdown_code(f"{sha256[:12]}…") for sha256 in (conditions.annotations_sha256, evaluation.pictures_sha256)]
     text = (
-        f"{evaluation.people:,} people in {evaluation.pictures:,} pictures of `{conditions.annotations}` "
-        f"(SHA-256 `{conditions.annotations_sha256[:12]}…`, pictures `{evaluation.pictures_sha256[:12]}…`), {boxes}, protocol "
-        f"{conditions.protocol}, {flip} flip test, {conditions.decoding} decoding; {work.runtime}, "
-        f"{evaluation.date[:10]}.{spread}{part}"
+        f"{evaluation.people:,} people in {evaluation.pictures:,} pictures of {markdown_code(conditions.annotations)} "
+        f"(SHA-256 {hashes[0]}, pictures {hashes[1]}), {boxes}, protocol "
+        f"{markdown_text(conditions.protocol)}, {flip} flip test, {conditions.decoding} decoding; {markdown_text(work.runtime)}, "
+        f"{markdown_text(evaluation.date[:10])}.{spread}{part}"
     )
     comparison = evaluation.comparison
     if comparison is not None and comparison.drop is not None:
         between = comparison.drop_interval
         bounds = "" if between is None else f" (95 % interval {between.low:+.2f} to {between.high:+.2f})"
-        text += f" Against `{comparison.baseline.artifact}` it loses {comparison.drop:+.2f} points of {comparison.primary}{bounds}."
+        baseline = markdown_code(comparison.baseline.artifact)
+        text += f" Against {baseline} it loses {comparison.drop:+.2f} points of {markdown_text(comparison.primary)}{bounds}."
     return "\n".join([*rows, "", text])
 
 
@@ -135,7 +139,7 @@ def _parity(artifact: Artifact) -> str:
 
 def _parity_row(parity: Parity) -> str:
     shift = "–" if parity.shift_px is None else f"{parity.shift_px:.4f} px"
-    return f"| {parity.reference} model | {parity.runtime} | {parity.crops} | {parity.relative:.1e} | {shift} |"
+    return f"| {parity.reference} model | {markdown_text(parity.runtime)} | {parity.crops} | {parity.relative:.1e} | {shift} |"
 
 
 def _usage(artifact: Artifact) -> str:
@@ -144,7 +148,7 @@ def _usage(artifact: Artifact) -> str:
             "```python",
             "import edgepose",
             "",
-            f'estimator = edgepose.PoseEstimator(edgepose.load("{artifact.path.name}"))',
+            f"estimator = edgepose.PoseEstimator(edgepose.load({markdown_string(artifact.path.name)}))",
             'poses = estimator(edgepose.read_image("photo.jpg"), [[100, 50, 300, 600]])  # boxes: left, top, right, bottom',
             "```",
         ]
@@ -153,8 +157,9 @@ def _usage(artifact: Artifact) -> str:
 
 def _weights(artifact: Artifact) -> str:
     source = artifact.spec.provenance
-    lines = [f"- **Source**: `{source.source}` ({source.layout} layout)" + (f", {source.dataset}" if source.dataset else "")]
+    dataset = f", {markdown_text(source.dataset)}" if source.dataset else ""
+    lines = [f"- **Source**: {markdown_code(source.source)} ({markdown_text(source.layout)} layout){dataset}"]
     if source.sha256:
-        lines.append(f"- **SHA-256**: `{source.sha256}`")
-    lines.append(f"- **Licence**: {source.licence or 'not stated'}")
-    return "\n".join([*lines, *(f"- {note}" for note in source.notes)])
+        lines.append(f"- **SHA-256**: {markdown_code(source.sha256)}")
+    lines.append(f"- **Licence**: {markdown_text(source.licence or 'not stated')}")
+    return "\n".join([*lines, *(f"- {markdown_text(note)}" for note in source.notes)])

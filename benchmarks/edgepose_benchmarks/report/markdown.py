@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from edgepose.cli.table import format_bytes, format_table
+from edgepose.printable import markdown_text, printable
 from edgepose_benchmarks.report.columns import COLUMNS, KINDS, Column, View, select_profiles, used_columns
 from edgepose_benchmarks.result import Comparison, Machine
 
@@ -22,7 +23,7 @@ def format_rows(views: Sequence[View], columns: Sequence[Column]) -> str:
             parts.append(f"{heading}:\n")
         used = used_columns(columns, rows, views)
         right = [index for index, column in enumerate(used) if column.numeric]
-        cells = [[_escape(column.text(view)) for column in used] for view in rows]
+        cells = [[markdown_text(column.text(view)) for column in used] for view in rows]
         parts.append(format_table([column.title for column in used], cells, right=right) + "\n")
     return "\n".join(parts)
 
@@ -32,8 +33,8 @@ def format_comparison(comparison: Comparison) -> str:
     ratio = comparison.ratio
     interval = "" if ratio.low is None or ratio.high is None else f" [{ratio.low:.4f}, {ratio.high:.4f}]"
     return (
-        f"{comparison.b.label} takes {ratio.value:.4f}{interval} times as long as {comparison.a.label} "
-        f"({comparison.confidence:.0%} interval, {len(comparison.pairs)} pairs of processes): {comparison.verdict}"
+        f"{printable(comparison.b.label)} takes {ratio.value:.4f}{interval} times as long as {printable(comparison.a.label)} "
+        f"({comparison.confidence:.0%} interval, {len(comparison.pairs)} pairs of processes): {printable(comparison.verdict)}"
     )
 
 
@@ -46,9 +47,9 @@ def format_report(views: Sequence[View], comparisons: Sequence[Comparison]) -> s
         parts.append(format_rows(views, [column for column in COLUMNS if column.key != "warnings"]).rstrip())
     parts.extend(_section("Stages, median ms", _stages(views)))
     parts.extend(_section("Operators", _operators(views)))
-    parts.extend(_section("Comparisons", "\n".join(f"- {format_comparison(comparison)}" for comparison in comparisons)))
+    parts.extend(_section("Comparisons", "\n".join(f"- {markdown_text(format_comparison(comparison))}" for comparison in comparisons)))
     warned = [
-        f"- {view.result.case.label} on {view.result.machine.name}: {'; '.join(view.result.warnings)}"
+        "- " + markdown_text(f"{view.result.case.label} on {view.result.machine.name}: {'; '.join(view.result.warnings)}")
         for view in views
         if view.result.warnings
     ]
@@ -65,10 +66,11 @@ def _describe(machine: Machine) -> str:
     extensions = ", ".join(machine.flags) or "no known instruction set extensions"
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     virtual = ", virtual machine" if machine.virtual else ""
-    return (
-        f"**{machine.name}**: {machine.cpu}, {machine.cores} cores ({machine.architecture}; {extensions}), {memory}, {machine.system}"
+    described = (
+        f"{machine.cpu}, {machine.cores} cores ({machine.architecture}; {extensions}), {memory}, {machine.system}"
         f"{virtual}, Python {machine.python}; {packages or 'packages unknown'}"
     )
+    return f"**{markdown_text(machine.name)}**: {markdown_text(described)}"
 
 
 def _stages(views: Sequence[View]) -> str:
@@ -78,14 +80,14 @@ def _stages(views: Sequence[View]) -> str:
     names = list(staged[0].summary.stages_s)
     rows = [
         [
-            view.result.case.label,
-            view.result.machine.name,
+            markdown_text(view.result.case.label),
+            markdown_text(view.result.machine.name),
             *(f"{view.summary.stages_s[name] * 1e3:.2f}" for name in names),
             f"{(view.summary.median_s or 0) * 1e3:.2f}",
         ]
         for view in staged
     ]
-    return format_table(["case", "machine", *names, "whole frame"], rows, right=range(2, 3 + len(names)))
+    return format_table(["case", "machine", *map(markdown_text, names), "whole frame"], rows, right=range(2, 3 + len(names)))
 
 
 def _operators(views: Sequence[View]) -> str:
@@ -94,9 +96,6 @@ def _operators(views: Sequence[View]) -> str:
         profile = view.result.profile
         for operator in profile.operators[:MAX_OPERATORS] if profile else ():
             time = "" if operator.seconds is None else f"{operator.seconds * 1e3:.3f}"
-            rows.append([name, operator.kind, operator.device, str(operator.count), time, f"{operator.share:.0%}"])
+            what = map(markdown_text, (name, operator.kind, operator.device))
+            rows.append([*what, str(operator.count), time, f"{operator.share:.0%}"])
     return format_table(["file", "operator", "on", "count", "ms", "share"], rows, right=(3, 4, 5)) if rows else ""
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -12,6 +12,7 @@ from typing import Literal
 
 from edgepose.document import describe, from_document, parse_json, to_document
 from edgepose.errors import SpecError
+from edgepose.precision import PrecisionName
 from edgepose.skeleton import Skeleton
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "InputSpec",
     "ModelSpec",
     "Parity",
-    "Precision",
     "Provenance",
     "QuantizationRecord",
 ]
@@ -30,8 +30,6 @@ __all__ = [
 SPEC_VERSION = 1
 HEATMAP_STRIDE = 4
 MAX_INPUT_SIDE = 4096
-
-Precision = Literal["fp32", "fp16", "int8", "int8-full", "int8-dynamic", "int4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +185,7 @@ class ExportRecord:
 
     Attributes:
         target: ``openvino``, ``onnx``, ``litert`` or ``coreml``.
-        precision: of weights and arithmetic.
+        precision: of weights and arithmetic: the name of a ``Precision``.
         batch: the static batch size, or ``None`` where any size runs.
         tools: name → version of the packages that wrote the file.
         details: target-specific facts, e.g. the ONNX opset.
@@ -197,7 +195,7 @@ class ExportRecord:
     """
 
     target: str
-    precision: Precision
+    precision: PrecisionName
     batch: int | None
     tools: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)

@@ -26,12 +26,13 @@ from edgepose.cli.table import format_table
 from edgepose.errors import EdgePoseError, InputError
 from edgepose.files import staged_file
 from edgepose.models.sizes import SIZES
+from edgepose.precision import Arithmetic
 from edgepose_benchmarks.case import BenchmarkCase
 from edgepose_benchmarks.complexity import count_macs
 from edgepose_benchmarks.inputs import read_photos
 from edgepose_benchmarks.job import InputStore, describe_model
 from edgepose_benchmarks.link import WorkerLink
-from edgepose_benchmarks.peak import PeakPrecision, find_arithmetic
+from edgepose_benchmarks.peak import find_arithmetic
 from edgepose_benchmarks.protocol import FindPeak, FoundPeak, Measure, Measured, Open, Opened
 from edgepose_benchmarks.quantization import write_pieces
 from edgepose_benchmarks.result import Interval, PairRatio
@@ -59,7 +60,7 @@ class Contender:
 
     command: tuple[str, ...]
     artifact: Path
-    arithmetic: PeakPrecision | None = None
+    arithmetic: Arithmetic | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class Standing:
     """
 
     name: str = ""
-    arithmetic: PeakPrecision | None = None
+    arithmetic: Arithmetic | None = None
     sets: list[list[float]] = field(default_factory=list)
 
     @property
@@ -156,9 +157,9 @@ def list_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in (".xml", ".onnx", ".tflite"))
 
 
-def measure_peaks(contenders: Mapping[str, Contender]) -> dict[PeakPrecision, float]:
+def measure_peaks(contenders: Mapping[str, Contender]) -> dict[Arithmetic, float]:
     """Multiply-accumulates per second of the machine's fastest large matrix product, in each arithmetic that a contender uses."""
-    peaks: dict[PeakPrecision, float] = {}
+    peaks: dict[Arithmetic, float] = {}
     for arithmetic in sorted({each.arithmetic for each in contenders.values() if each.arithmetic is not None}):
         with WorkerLink(WORKER_COMMAND, where="peak") as link:
             message = FindPeak(precision=arithmetic, device="cpu", threads=None)
@@ -233,7 +234,7 @@ def _list_contenders(artifacts: Sequence[Artifact], original: Path) -> dict[str,
     return contenders
 
 
-def _share(standing: Standing, macs: int, peaks: Mapping[PeakPrecision, float]) -> float | None:
+def _share(standing: Standing, macs: int, peaks: Mapping[Arithmetic, float]) -> float | None:
     """What a contender reaches of the peak, over its whole pipeline."""
     peak = peaks.get(standing.arithmetic) if standing.arithmetic is not None else None
     return None if peak is None else PEOPLE * macs / standing.seconds / peak

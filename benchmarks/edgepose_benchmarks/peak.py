@@ -8,32 +8,23 @@ BLAS too; the fastest counts. ``OMP_NUM_THREADS`` and ``threads`` bound both ali
 import importlib.util
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.precision import PRECISIONS, Arithmetic
 from edgepose_benchmarks.result import Peak
 
-__all__ = ["PeakPrecision", "find_arithmetic", "measure_peak"]
+__all__ = ["find_arithmetic", "measure_peak"]
 
-PeakPrecision = Literal["f32", "int8"]
-
-# What a file of a precision multiplies on a CPU. Where weights alone have 8 or 4 bits, they become floats again, unless the runtime
-# quantizes activations as they come.
-_ARITHMETIC: dict[str, dict[str, PeakPrecision]] = {
-    "openvino": {"fp32": "f32", "fp16": "f32", "int8": "int8", "int8-dynamic": "f32", "int4": "f32"},
-    "onnx": {"fp32": "f32", "fp16": "f32", "int8": "int8", "int8-dynamic": "int8", "int4": "f32"},
-    "litert": {"fp32": "f32", "fp16": "f32", "int8": "int8", "int8-full": "int8", "int8-dynamic": "int8", "int4": "int8"},
-    "safetensors": {"fp32": "f32"},
-}
 SIDE = 1024
 CHAIN = 4  # products in one OpenVINO model, so that quantizing its input and reading its output count little
 SECONDS = 1.5
 MIN_CALLS = 5
 
 
-def find_arithmetic(target: str, precision: str) -> PeakPrecision | None:
+def find_arithmetic(target: str, precision: str) -> Arithmetic | None:
     """What the matrix products of a file are computed in.
 
     Args:
@@ -43,10 +34,12 @@ def find_arithmetic(target: str, precision: str) -> PeakPrecision | None:
     Returns:
         ``None`` for what no product here can be held against, such as Core ML's files.
     """
-    return _ARITHMETIC.get(target, {}).get(precision)
+    known = PRECISIONS.get(precision)
+    here = None if known is None else known.formats.get(target)
+    return None if here is None else here.arithmetic
 
 
-def measure_peak(precision: PeakPrecision, *, device: str, threads: int | None) -> Peak | None:
+def measure_peak(precision: Arithmetic, *, device: str, threads: int | None) -> Peak | None:
     """Measure; ``None`` where nothing here can multiply in that precision on that device.
 
     Args:
@@ -70,7 +63,7 @@ def _measure_numpy() -> Peak:
     return Peak(macs_per_s=SIDE**3 / seconds, precision="f32", source=f"numpy {np.__version__}")
 
 
-def _measure_openvino(precision: PeakPrecision, device: str, threads: int | None) -> Peak | None:
+def _measure_openvino(precision: Arithmetic, device: str, threads: int | None) -> Peak | None:
     from edgepose.runtime.openvino import import_openvino
 
     openvino = import_openvino()
@@ -87,7 +80,7 @@ def _measure_openvino(precision: PeakPrecision, device: str, threads: int | None
     return Peak(macs_per_s=CHAIN * SIDE**3 / seconds, precision=precision, source=f"openvino {openvino.__version__.split('-')[0]} {name}")
 
 
-def _chain(openvino: Any, precision: PeakPrecision) -> Any:
+def _chain(openvino: Any, precision: Arithmetic) -> Any:
     """A model of ``CHAIN`` products; for int8, operands pass through FakeQuantize, which OpenVINO folds into int8 products."""
     opset = openvino.opset13
     tensor = start = opset.parameter([SIDE, SIDE], np.float32, name="input")

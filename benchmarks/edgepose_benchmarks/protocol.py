@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from edgepose.document import from_document, parse_json, to_document
 from edgepose.errors import SpecError
+from edgepose.precision import Arithmetic
 from edgepose_benchmarks.case import BenchmarkCase
-from edgepose_benchmarks.peak import PeakPrecision
 from edgepose_benchmarks.result import Conditions, Machine, Peak, Profiled, SessionFacts
 
 __all__ = [
@@ -124,7 +124,7 @@ class ProfiledOperators:
 class FindPeak:
     """Measure the machine's fastest matrix product; see ``peak.measure_peak``."""
 
-    precision: PeakPrecision
+    precision: Arithmetic
     device: str
     threads: int | None
 

@@ -16,10 +16,11 @@ from edgepose.errors import ConversionError, EdgePoseError, InputError
 from edgepose.files import publish, staging_folder
 from edgepose.models import Checkpoint, for_export
 from edgepose.models.vitpose import ViTPose
+from edgepose.precision import Precision, PrecisionName, get_precision
 from edgepose.quantization.lowering import QuantizedModel, apply, simulate
 from edgepose.quantization.recipe import Quantization
 from edgepose.quiet import quiet
-from edgepose.spec import ExportRecord, ModelSpec, Parity, Precision, QuantizationRecord
+from edgepose.spec import ExportRecord, ModelSpec, Parity, QuantizationRecord
 from edgepose_converters.target import Source, Target, Written
 from edgepose_converters.targets import TARGETS, get_target
 from edgepose_converters.verification import Reference, execute, make_reference, run_reference, run_torch, tolerance
@@ -28,8 +29,6 @@ __all__ = ["Conversion", "check_request", "convert"]
 
 Progress = Callable[[str], None]
 Acceptance = Callable[[Path], str]
-
-_BYTES: dict[Precision, float] = {"fp32": 4, "fp16": 2, "int8": 1, "int8-full": 1, "int8-dynamic": 1, "int4": 0.5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ class Conversion:
     """
 
     target: str
-    precision: Precision
+    precision: PrecisionName
     path: Path | None = None
     size_bytes: int = 0
     parity: tuple[Parity, ...] = ()
@@ -59,7 +58,7 @@ def convert(
     checkpoint: Checkpoint,
     *,
     targets: Sequence[str] | None,
-    precisions: Sequence[Precision],
+    precisions: Sequence[PrecisionName],
     out: Path,
     batch: int | None = 1,
     photos: Sequence[Path] = (),
@@ -75,7 +74,7 @@ def convert(
     Args:
         checkpoint: what ``load_checkpoint`` returned.
         targets: names out of ``TARGETS``, or ``None`` for all that can hold a precision.
-        precisions: what to write; see ``Precision``.
+        precisions: what to write, by the names in ``edgepose.precision.PRECISIONS``.
         out: the folder to write to.
         batch: the static batch size, or ``None`` for files that run any.
         photos: photos to verify on, each taken whole; none means the people in the sample photo.
@@ -92,7 +91,7 @@ def convert(
         MissingDependencyError: a converter's tools aren't installed.
     """
     chosen = check_request(checkpoint, targets=targets, precisions=precisions, batch=batch)
-    wanted = tuple(dict.fromkeys(precisions))
+    wanted = [get_precision(name) for name in dict.fromkeys(precisions)]
     module = for_export(checkpoint.model)
     progress("running the torch model")
     reference = make_reference(checkpoint.model, checkpoint.spec, photos) if crops is None else run_reference(checkpoint.model, crops)
@@ -103,11 +102,11 @@ def convert(
             try:
                 path, parity = _convert_one(target, sources, precision, batch, out, accept, progress)
             except EdgePoseError as error:
-                yield Conversion(target=target.name, precision=precision, seconds=time.perf_counter() - start, error=str(error))
+                yield Conversion(target=target.name, precision=precision.name, seconds=time.perf_counter() - start, error=str(error))
             else:
                 yield Conversion(
                     target=target.name,
-                    precision=precision,
+                    precision=precision.name,
                     path=path,
                     size_bytes=open_artifact(path).size_bytes,
                     parity=parity,
@@ -116,7 +115,7 @@ def convert(
 
 
 def check_request(
-    checkpoint: Checkpoint, *, targets: Sequence[str] | None, precisions: Sequence[Precision], batch: int | None
+    checkpoint: Checkpoint, *, targets: Sequence[str] | None, precisions: Sequence[PrecisionName], batch: int | None
 ) -> list[Target]:
     """Return the targets of a conversion, if they can hold what is asked for; see ``convert``.
 
@@ -126,13 +125,10 @@ def check_request(
     """
     with quiet():
         chosen = [get_target(name) for name in dict.fromkeys(TARGETS if targets is None else targets)]
-    for precision in precisions if targets is None else ():
-        if not any(precision in target.precisions for target in chosen):
-            held = sorted({each for target in chosen for each in target.precisions}, key=list(_BYTES).index)
-            raise InputError(f"no target holds precision {precision!r}; allowed: {', '.join(held)}")
+    wanted = [get_precision(name) for name in precisions]
     parameters = sum(tensor.numel() for tensor in checkpoint.model.parameters())
     for target in chosen:
-        _check_target(target, precisions if targets is not None else (), batch, parameters)
+        _check_target(target, wanted if targets is not None else (), batch, parameters)
     return chosen
 
 
@@ -152,12 +148,12 @@ class _Sources:
         Raises:
             InputError: there is no decision for a quantized precision, or it was made for other weights.
         """
-        if precision in ("fp32", "fp16"):
+        kind = precision.decision
+        if kind is None:
             return self._float, self._reference
-        kind = "int8" if precision == "int8-full" else precision
         if kind not in self._applied:
             if kind not in self._decisions:
-                raise InputError(f"precision {precision!r} needs a decision how to quantize: calibration photos, or a recipe file")
+                raise InputError(f"precision {precision.name!r} needs a decision how to quantize: calibration photos, or a recipe file")
             quantized = apply(self._checkpoint.model, self._decisions[kind])
             simulated = run_torch(simulate(quantized), self._reference.crops)
             source = Source(module=quantized.module, spec=self._checkpoint.spec, quantized=quantized)
@@ -172,7 +168,7 @@ def _file_name(spec: ModelSpec, target: Target, precision: Precision, batch: int
         parts.append(f"{spec.input.height}x{spec.input.width}")
     if batch != 1:
         parts.append("dynamic" if batch is None else f"batch{batch}")
-    return "-".join([*parts, precision]) + target.suffix
+    return "-".join([*parts, precision.name]) + target.suffix
 
 
 def _convert_one(
@@ -195,7 +191,7 @@ def _convert_one(
             written = _write(target, source, path, precision, batch)
             record = ExportRecord(
                 target=target.name,
-                precision=precision,
+                precision=precision.name,
                 batch=batch,
                 tools=written.tools,
                 details=written.details,
@@ -246,7 +242,8 @@ def _write(target: Target, source: Source, path: Path, precision: Precision, bat
 def _check_target(target: Target, precisions: Sequence[Precision], batch: int | None, parameters: int) -> None:
     for precision in precisions:
         if precision not in target.precisions:
-            raise InputError(f"{target.name} files can't hold precision {precision!r}; they hold: {', '.join(target.precisions)}")
+            held = ", ".join(each.name for each in target.precisions)
+            raise InputError(f"{target.name} files can't hold precision {precision.name!r}; they hold: {held}")
     if batch is None and not target.dynamic_batch:
         raise InputError(f"{target.name} files have a static batch size; give --batch a number, or leave this target out")
     if target.max_parameters is not None and parameters > target.max_parameters:
@@ -257,7 +254,7 @@ def _check_target(target: Target, precisions: Sequence[Precision], batch: int | 
 
 
 def _check_room(module: nn.Module, precision: Precision, out: Path) -> None:
-    needed = sum(tensor.numel() for tensor in module.state_dict().values()) * _BYTES[precision]
+    needed = sum(tensor.numel() for tensor in module.state_dict().values()) * precision.bytes_per_weight
     folder = next(parent for parent in (out, *out.absolute().parents) if parent.is_dir())
     free = shutil.disk_usage(folder).free
     if free < needed:

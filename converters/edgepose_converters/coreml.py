@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edgepose.precision import Precision, held_precisions
 from edgepose.runtime.session import MAX_BATCH
-from edgepose.spec import Precision
 from edgepose_converters.lowering import coreml as lowering
 from edgepose_converters.target import INPUT_NAME, OUTPUT_NAME, Source, Written, installed_versions
 
@@ -18,7 +18,7 @@ class CoreMLTarget:
 
     name = "coreml"
     suffix = ".mlpackage"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int4")
+    precisions = held_precisions("coreml")
     dynamic_batch = True
     max_parameters = None
     # Off a Mac the reference evaluator executes the saved package; on one, Core ML does so too.
@@ -31,13 +31,13 @@ class CoreMLTarget:
         example = torch.zeros(batch or 1, *source.spec.input_shape)
         first = ct.RangeDim(lower_bound=1, upper_bound=MAX_BATCH, default=1) if batch is None else batch
         traced = torch.jit.trace(source.module, example, check_trace=False)  # type: ignore[no-untyped-call]  # torch leaves it so
-        system = "iOS18" if precision == "int4" else "iOS17"
+        system = "iOS18" if precision.weight_bits == 4 else "iOS17"
         options = {"minimum_deployment_target": getattr(ct.target, system), "skip_model_load": True}
         program = ct.convert(
             traced,
             inputs=[ct.TensorType(name=INPUT_NAME, shape=ct.Shape((first, *source.spec.input_shape)), dtype=np.float32)],
             outputs=[ct.TensorType(name=OUTPUT_NAME, dtype=np.float32)],
-            compute_precision=ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16,
+            compute_precision=ct.precision.FLOAT32 if precision.float_constants == "float32" else ct.precision.FLOAT16,
             convert_to="mlprogram" if source.quantized is None else "milinternal",
             **options,
         )

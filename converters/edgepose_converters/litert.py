@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from edgepose.errors import InputError
+from edgepose.precision import Precision, held_precisions
 from edgepose.quantization.preparation import prepare
-from edgepose.spec import Precision
 from edgepose_converters.lowering import litert as lowering
 from edgepose_converters.target import Source, Written, installed_versions
 from edgepose_converters.tflite.graph import Graph
@@ -19,7 +19,7 @@ class LiteRTTarget:
 
     name = "litert"
     suffix = ".tflite"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-full", "int8-dynamic", "int4")
+    precisions = held_precisions("litert")
     # TFLite's graphs have one batch size.
     dynamic_batch = False
     # Flatbuffers address their content with signed 32-bit offsets.
@@ -37,8 +37,8 @@ class LiteRTTarget:
 def _build(source: Source, precision: Precision, batch: int) -> Graph:
     if source.quantized is None:
         graph = emit(prepare(source.module), batch, keep_norm_weights=frozenset())
-        return graph if precision == "fp32" else lowering.store_half_precision(graph)
-    if precision == "int8-full":
+        return graph if precision.float_constants == "float32" else lowering.store_half_precision(graph)
+    if precision.whole:
         return emit_integers(source.quantized, batch)
     graph = emit(source.module, batch, keep_norm_weights=frozenset(source.quantized.layers))
     return lowering.store_half_precision(lowering.lower(graph, source.quantized))

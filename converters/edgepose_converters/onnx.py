@@ -7,7 +7,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from edgepose.spec import Precision
+from edgepose.precision import Precision, held_precisions
 from edgepose_converters.lowering import onnx as lowering
 from edgepose_converters.target import INPUT_NAME, OUTPUT_NAME, Source, Written, installed_versions
 
@@ -25,15 +25,15 @@ class OnnxTarget:
 
     name = "onnx"
     suffix = ".onnx"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int4")
+    precisions = held_precisions("onnx")
     dynamic_batch = True
     max_parameters = None
     verifiers = ("onnxruntime:cpu",)
 
     def write(self, source: Source, path: Path, *, precision: Precision, batch: int | None) -> Written:
         """See ``Target.write``."""
-        module = _Half(source.module) if precision == "fp16" else source.module
-        opset = lowering.INT4_OPSET if precision == "int4" else OPSET
+        module = _Half(source.module) if precision.weight_bits == 16 else source.module
+        opset = lowering.INT4_OPSET if precision.weight_bits == 4 else OPSET
         # torch.export takes a size of 1 for a constant, so a dynamic batch is traced with two.
         example = torch.zeros(2 if batch is None else batch, *source.spec.input_shape)
         weight_bytes = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from edgepose.precision import Precision, held_precisions
 from edgepose.runtime.openvino import import_openvino
-from edgepose.spec import Precision
 from edgepose_converters.lowering import openvino as lowering
 from edgepose_converters.target import INPUT_NAME, OUTPUT_NAME, Source, Written, installed_versions
 
@@ -17,7 +17,7 @@ class OpenVINOTarget:
 
     name = "openvino"
     suffix = ".xml"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int4")
+    precisions = held_precisions("openvino")
     dynamic_batch = True
     max_parameters = None
     verifiers = ("openvino:cpu",)
@@ -33,7 +33,7 @@ class OpenVINOTarget:
         model.outputs[0].set_names({OUTPUT_NAME})
         if source.quantized is not None:
             lowering.lower(model, source.quantized)
-        openvino.save_model(model, path, compress_to_fp16=precision != "fp32")
+        openvino.save_model(model, path, compress_to_fp16=precision.float_constants == "float16")
         return Written(tools=installed_versions("openvino", "torch"))
 
 

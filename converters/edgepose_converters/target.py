@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from edgepose.models.vitpose import ViTPose
+from edgepose.precision import Precision
 from edgepose.quantization.lowering import QuantizedModel
-from edgepose.spec import ModelSpec, Precision
+from edgepose.spec import ModelSpec
 
 __all__ = ["INPUT_NAME", "OUTPUT_NAME", "Source", "Target", "Written", "installed_versions"]
 

@@ -16,9 +16,10 @@ from edgepose.crop import crop
 from edgepose.errors import DeviceError, InputError, VerificationError
 from edgepose.image import read_image
 from edgepose.models import Checkpoint
+from edgepose.precision import Precision, PrecisionName, get_precision
 from edgepose.quantization.agreement import keypoint_shifts, measure_agreement
 from edgepose.runtime import Session, load
-from edgepose.spec import ModelSpec, Parity, Precision
+from edgepose.spec import ModelSpec, Parity
 
 __all__ = ["Reference", "Tolerance", "compare", "execute", "make_reference", "run_reference", "run_torch", "tolerance", "verify"]
 
@@ -43,7 +44,7 @@ class Tolerance:
     relative_rms: float | None = None
 
 
-_TOLERANCES: dict[Precision, Tolerance] = {
+_TOLERANCES: dict[PrecisionName, Tolerance] = {
     "fp32": Tolerance(relative=1e-4, shift_px=0.02),
     "fp16": Tolerance(relative=1e-2, shift_px=0.2),
     # Held against the simulated model. Rounding makes any two runtimes drift apart by a share of the noise that it adds itself; what these
@@ -63,7 +64,7 @@ _SLOW_VERIFIERS = {"mil:cpu": 6}
 
 def tolerance(precision: Precision) -> Tolerance:
     """Return the tolerance that files of ``precision`` are held to."""
-    return _TOLERANCES[precision]
+    return _TOLERANCES[precision.name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -219,8 +220,8 @@ def verify(path: Path, checkpoint: Checkpoint, *, device: str = "auto", photos: 
                 f"{path.name} maps {spec.input_shape} to {spec.heatmap_shape}, but the checkpoint maps {ours.input_shape} to "
                 f"{ours.heatmap_shape}: they aren't the same model"
             )
-        precision = spec.export.precision if spec.export else "fp32"
-        limit = tolerance(precision) if precision in ("fp32", "fp16") else _AGAINST_FLOAT
+        precision = get_precision(spec.export.precision if spec.export else "fp32")
+        limit = _AGAINST_FLOAT if precision.quantized else tolerance(precision)
         parity = compare(session, make_reference(checkpoint.model, spec, photos), limit)
     _judge(path, parity, limit)
     return parity

@@ -15,20 +15,17 @@ from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_bytes, format_table
 from edgepose.document import to_document
 from edgepose.errors import InputError
+from edgepose.precision import PRECISIONS, get_precision
 from edgepose.printable import printable
 
 if TYPE_CHECKING:
     from edgepose.models import Checkpoint
-    from edgepose.quantization.recipe import Decision
     from edgepose.quantization.saved import Decided
     from edgepose_converters import Conversion
 
 __all__ = ["add_parser", "run"]
 
 _TARGETS = ("openvino", "onnx", "litert", "coreml")
-_DECISIONS: "dict[str, Decision]" = {"int8": "int8", "int8-full": "int8", "int8-dynamic": "int8-dynamic", "int4": "int4"}
-"""Quantized precision → the decision that it is made from."""
-
 _VERIFIED_CROPS = 16
 _SHOWN_PROBLEMS = 5
 _SHOWN_LAYERS = 5
@@ -50,7 +47,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=comma_list,
         default=["fp16"],
         metavar="PRECISIONS",
-        help="fp32,fp16,int8,int8-full,int8-dynamic,int4 (default: fp16)",
+        help=f"{','.join(PRECISIONS)} (default: fp16)",
     )
     parser.add_argument("--out", type=Path, default=Path("models"), metavar="DIR", help="folder to write to (default: models)")
     parser.add_argument("--batch", type=batch_size, default=1, metavar="N|dynamic", help="batch size of the files (default: 1)")
@@ -112,10 +109,10 @@ def run(options: argparse.Namespace) -> int:
         documents = [to_document(result) | {"path": str(result.path) if result.path else None} for result in results]
         print(json.dumps(documents, indent=2))
         return int(failed)
-    exact = [result for result in results if result.precision not in _DECISIONS]
+    exact = [result for result in results if not get_precision(result.precision).quantized]
     if exact:
         print(format_table(["file", "size", "max error", "mean shift", "executed by", "seconds"], _exact_rows(exact), right=(1, 2, 3, 5)))
-    quantized = [result for result in results if result.precision in _DECISIONS]
+    quantized = [result for result in results if get_precision(result.precision).quantized]
     if quantized:
         header = ["file", "size", "against", "heatmap error", "mean shift", "p95", "> 2 px", "executed by", "seconds"]
         print(format_table(header, _quantized_rows(quantized), right=(1, 3, 4, 5, 6, 8)))
@@ -126,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _decide(checkpoint: "Checkpoint", options: argparse.Namespace, progress: Progress) -> "list[Decided]":
     """Return a decision for each quantized precision."""
-    wanted = dict.fromkeys(_DECISIONS[precision] for precision in options.precision if precision in _DECISIONS)
+    wanted = dict.fromkeys(decision for name in options.precision if (decision := get_precision(name).decision) is not None)
     if not wanted:
         return []
     from edgepose.boxes import load_boxes

@@ -15,6 +15,7 @@ from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
 from edgepose.document import from_document, read_json, to_document
 from edgepose.errors import InputError, MissingDependencyError
+from edgepose.precision import get_precision
 from edgepose.printable import printable
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _read_recipe(path: Path | None, checkpoint: "Checkpoint") -> "tuple[Quantiza
         else:
             given = load_recipe(path, checkpoint).quantization
             recipe = given.recipe
-    if recipe.precision != "int8":
+    if not get_precision(recipe.precision).calibrated:
         raise InputError(
             f"{path} is of precision {recipe.precision!r}, which is about weights alone and needs no photos: use "
             f"`edgepose convert --precision {recipe.precision}`"

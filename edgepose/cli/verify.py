@@ -9,6 +9,7 @@ from edgepose.cli.options import add_json_option
 from edgepose.cli.parity import format_error, format_runtime, format_shift
 from edgepose.cli.table import format_table
 from edgepose.document import to_document
+from edgepose.precision import get_precision
 from edgepose.printable import printable
 
 __all__ = ["add_parser", "run"]
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
 
     parity = verify(options.artifact, checkpoint, device=options.device, photos=options.photos)
     same_source = bool(spec.provenance.sha256) and spec.provenance.sha256 == checkpoint.spec.provenance.sha256
-    limit = tolerance(spec.export.precision if spec.export else "fp32")
+    limit = tolerance(get_precision(spec.export.precision if spec.export else "fp32"))
     if options.json:
         document = {
             "artifact": str(options.artifact),

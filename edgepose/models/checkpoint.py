@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +23,7 @@ from edgepose.models.sizes import SIZES
 from edgepose.models.vitpose import PATCH, ViTPose, VitPoseConfig
 from edgepose.models.weights import WeightFile, read_weights
 from edgepose.skeleton import Skeleton
-from edgepose.spec import Codec, InputSpec, ModelSpec, Precision, Provenance
+from edgepose.spec import Codec, InputSpec, ModelSpec, Provenance
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -81,7 +82,7 @@ def load_checkpoint(
     return Checkpoint(model=model, spec=spec)
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: str | Path, *, dtype: Precision = "fp32") -> None:
+def save_checkpoint(checkpoint: Checkpoint, path: str | Path, *, dtype: Literal["fp32", "fp16"] = "fp32") -> None:
     """Write a model as edgepose's own ``.safetensors``, its spec inside and sealed; whole or not at all.
 
     Args:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgepose.models import Checkpoint
+from edgepose.precision import Decision, get_precision
 from edgepose.quantization.calibration import CalibrationSet
 from edgepose.quantization.lowering import apply
 from edgepose.quantization.post_training import calibrate, compress_weights
 from edgepose.quantization.preparation import fingerprint, prepare, smooth
 from edgepose.quantization.ranges import measure_ranges
-from edgepose.quantization.recipe import Decision, Quantization, QuantizationRecipe
+from edgepose.quantization.recipe import Quantization, QuantizationRecipe
 from edgepose.quantization.sensitivity import choose_float_layers, rank_layers
 
 __all__ = ["decide", "decide_weights", "default_recipe"]
@@ -22,7 +23,7 @@ _RANGE_CROPS = 64
 
 def default_recipe(precision: Decision) -> QuantizationRecipe:
     """Return the recipe that is used when none is given; with quantized activations, the last layer stays in float."""
-    return QuantizationRecipe(precision=precision, float_layers=("head.final",) if precision == "int8" else ())
+    return QuantizationRecipe(precision=precision, float_layers=("head.final",) if get_precision(precision).calibrated else ())
 
 
 def decide_weights(checkpoint: Checkpoint, recipe: QuantizationRecipe) -> Quantization:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgepose.errors import ConversionError, MissingDependencyError
 from edgepose.models.vitpose import ViTPose
+from edgepose.precision import get_precision
 from edgepose.quantization.layers import list_layers
 from edgepose.quantization.preparation import FOLDABLE, prepare, smooth
 from edgepose.quantization.recipe import ActivationRange, LayerStatistics, QuantizationRecipe, Statistics
@@ -84,7 +85,7 @@ def compress_weights(model: ViTPose, recipe: QuantizationRecipe) -> Statistics:
     modes = nncf.CompressWeightsMode
     options = (
         {"mode": modes.INT8_SYM}
-        if recipe.precision == "int8-dynamic"
+        if get_precision(recipe.precision).weight_bits == 8
         else {"mode": modes.INT4_SYM, "group_size": recipe.group_size, "all_layers": True, "backup_mode": nncf.BackupMode.INT8_SYM}
     )
     with quiet() as tail:

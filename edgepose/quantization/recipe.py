@@ -15,14 +15,13 @@ from typing import Literal
 from edgepose.document import describe, from_document, parse_json, read_bytes, to_document
 from edgepose.errors import EdgePoseError, SpecError
 from edgepose.files import staged_file
+from edgepose.precision import Decision
 
 __all__ = [
-    "DECISIONS",
     "QUANTIZATION_VERSION",
     "ActivationRange",
     "Calibration",
     "ChannelRanges",
-    "Decision",
     "LayerSensitivity",
     "LayerStatistics",
     "NormStatistics",
@@ -32,9 +31,6 @@ __all__ = [
 ]
 
 QUANTIZATION_VERSION = 1
-
-Decision = Literal["int8", "int8-dynamic", "int4"]
-DECISIONS: tuple[Decision, ...] = ("int8", "int8-dynamic", "int4")
 
 _MAX_BYTES = 256 * 2**20
 _LEVELS = 255

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from edgepose.boxes import BoxFile
 from edgepose.errors import EdgePoseError, InputError
 from edgepose.models import Checkpoint
+from edgepose.precision import Decision, get_precision
 from edgepose.quantization.bounds import Bound, Bounded, limit_loss
 from edgepose.quantization.calibration import find_photos, load_calibration
 from edgepose.quantization.decision import decide, decide_weights, default_recipe
 from edgepose.quantization.preparation import fingerprint
-from edgepose.quantization.recipe import Decision, Quantization
+from edgepose.quantization.recipe import Quantization
 
 __all__ = ["Decided", "decide_from_photos", "file_name", "find_decision", "load_recipe"]
 
@@ -77,7 +78,7 @@ def decide_from_photos(
     """
     path = out / file_name(checkpoint.spec.name, precision)
     recipe = default_recipe(precision)
-    if precision != "int8":
+    if not get_precision(precision).calibrated:
         quantization = find_decision(path, checkpoint, crops=None)
         reused = quantization is not None
         if quantization is None:

@@ -107,7 +107,7 @@ def test_a_bad_recipe_is_refused(
         (["--precision", "int8"], "int8 needs photos to calibrate on"),
         (["--precision", "int8", "--calibration", "nowhere"], "doesn't exist"),
         (["--precision", "int8-full", "--to", "onnx"], "onnx files can't hold precision 'int8-full'; they hold: fp32"),
-        (["--precision", "int9"], "no target holds precision 'int9'; allowed: fp32, fp16, int8"),
+        (["--precision", "int9"], "no precision is called 'int9'; allowed: fp32, fp16, int8"),
     ],
 )
 def test_what_cannot_be_asked_for(

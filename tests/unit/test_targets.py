@@ -13,7 +13,7 @@ def test_each_target_is_complete(name: str) -> None:
     assert target.name == name
     assert target.suffix.startswith(".")
     assert target.verifiers
-    assert set(target.precisions) >= {"fp32", "fp16"}
+    assert {precision.name for precision in target.precisions} >= {"fp32", "fp16"}
 
 
 def test_tflite_is_another_name_for_litert() -> None:

@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from edgepose.precision import get_precision
 from edgepose.quantization.lowering import QuantizedLayer, QuantizedModel
 from edgepose.quantization.recipe import ActivationRange
 from edgepose_converters.lowering.matching import match_layers
@@ -38,7 +39,8 @@ def lower(model: onnx.ModelProto, quantized: QuantizedModel) -> None:
         if node.op_type in _WEIGHTED and node.input[1] in constants
     ]
     consumers = {name: node for node in graph.node for name in node.input}
-    dynamic = quantized.quantization.recipe.precision == "int8-dynamic"
+    decision = get_precision(quantized.quantization.recipe.precision)
+    dynamic = decision.weight_bits == 8 and not decision.calibrated
     replacements: dict[str, list[NodeProto]] = {}
     for layer, node in match_layers(quantized, found, linear_axes=(1, 0)):
         lowered = quantized.layers.get(layer.name)

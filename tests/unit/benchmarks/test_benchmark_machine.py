@@ -131,7 +131,7 @@ def test_a_charging_battery_says_nothing(tmp_path):
 
 def test_every_precision_has_its_arithmetic():
     for name in ("openvino", "onnx", "litert"):
-        assert {peak.find_arithmetic(name, precision) for precision in get_target(name).precisions} == {"f32", "int8"}
+        assert {peak.find_arithmetic(name, precision.name) for precision in get_target(name).precisions} == {"f32", "int8"}
     # Weights alone in 8 bits are floats again when they are multiplied, except where activations become integers, too.
     assert peak.find_arithmetic("openvino", "int8-dynamic") == "f32"
     assert peak.find_arithmetic("litert", "int8-dynamic") == "int8"

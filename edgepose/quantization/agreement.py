@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.crop import pad_boxes
 from edgepose.errors import InputError
-from edgepose.evaluation.oks import keypoint_similarities, oks
-from edgepose.heatmap import decode, to_crop
+from edgepose.evaluation.oks import AREA_OF_BOX, keypoint_similarities, oks
+from edgepose.heatmap import decode, to_crop, to_image
 from edgepose.spec import ModelSpec
 
 __all__ = ["MIN_SCORE", "MOVED_PX", "Agreement", "keypoint_shifts", "measure_agreement", "oks_loss"]
@@ -75,10 +76,22 @@ def keypoint_shifts(heatmaps: NDArray[np.float32], reference: NDArray[np.float32
     return shifts
 
 
-def oks_loss(heatmaps: NDArray[np.float32], float_heatmaps: NDArray[np.float32], spec: ModelSpec) -> float:
+def oks_loss(
+    heatmaps: NDArray[np.float32],
+    float_heatmaps: NDArray[np.float32],
+    spec: ModelSpec,
+    boxes_xyxy: NDArray[np.float64] | None = None,
+) -> float:
     """Return 1 minus the mean object keypoint similarity of the keypoints to the float model's.
 
-    The person's area is that of the box, before padding, that fills the crop; the formula is COCO's, over the keypoints that count.
+    The formula is COCO's, over the keypoints that count: distances in the photo's pixels, and the area that AP takes where there is no
+    outline, 0.53 of the person's box, which is neither padded nor grown to the input's shape.
+
+    Args:
+        heatmaps: (N, K, h, w) float32.
+        float_heatmaps: the float model's, of the same shape.
+        spec: of the model.
+        boxes_xyxy: (N, 4), the people's boxes on their photos; ``None`` for boxes of the input's shape, whose size doesn't matter.
 
     Raises:
         InputError: the skeleton has no OKS sigmas, or no keypoint counts.
@@ -88,6 +101,12 @@ def oks_loss(heatmaps: NDArray[np.float32], float_heatmaps: NDArray[np.float32],
     counted = float_heatmaps.max((-1, -2)) >= MIN_SCORE
     if not counted.any():
         raise InputError(f"the float model scores no keypoint at {MIN_SCORE} or more, so there is no OKS to lose; is it trained?")
-    area = spec.input.width * spec.input.height / spec.codec.padding**2
-    similarities = keypoint_similarities(np.square(keypoint_shifts(heatmaps, float_heatmaps, spec)), area, spec.skeleton.sigmas)
+    if boxes_xyxy is None:
+        boxes_xyxy = np.tile([0.0, 0.0, spec.input.width, spec.input.height], (len(heatmaps), 1))
+    centres, sizes = pad_boxes(boxes_xyxy, spec.input, spec.codec)
+    ours, theirs = (
+        to_image(decode(maps, spec.codec)[0], centres, sizes, spec.input.heatmap_size, spec.codec) for maps in (heatmaps, float_heatmaps)
+    )
+    areas = AREA_OF_BOX * np.prod(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], axis=1)
+    similarities = keypoint_similarities(np.square(ours - theirs).sum(axis=-1), areas, spec.skeleton.sigmas)
     return float(1 - oks(similarities, counted)[counted.any(axis=1)].mean())

@@ -57,6 +57,8 @@ def limit_loss(
     crops: NDArray[np.float32],
     bound: Bound,
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    boxes_xyxy: NDArray[np.float64] | None = None,
 ) -> Bounded:
     """Return layers to float, the most sensitive first, until the loss on ``crops`` is within ``bound``.
 
@@ -68,11 +70,13 @@ def limit_loss(
         crops: (N, 3, H, W) float32, normalized, that calibration hasn't seen.
         bound: the largest loss.
         progress: is told what is going on.
+        boxes_xyxy: (N, 4), the people's boxes on their photos, for the areas of OKS; see ``oks_loss``.
 
     Raises:
         ConversionError: the loss is above the bound even with one layer quantized.
     """
     crops = crops[:_CROPS]
+    boxes = None if boxes_xyxy is None else boxes_xyxy[:_CROPS]
     reference = _run(checkpoint.model.eval(), crops)
     ranking = [entry.layer for entry in quantization.statistics.sensitivity if entry.layer not in quantization.recipe.float_layers]
 
@@ -80,7 +84,7 @@ def limit_loss(
         progress(f"measuring the loss with {count} layers reverted")
         heatmaps = _run(simulate(apply(checkpoint.model, quantization.with_float(tuple(ranking[:count])))), crops)
         if bound.kind == "oks":
-            return oks_loss(heatmaps, reference, checkpoint.spec)
+            return oks_loss(heatmaps, reference, checkpoint.spec, boxes)
         shift = measure_agreement(heatmaps, reference, reference, checkpoint.spec).shift_px
         if shift is None:
             raise ConversionError("the float model is sure of no keypoint, so there is no loss to bound; is it trained?")

@@ -35,12 +35,14 @@ class CalibrationSet:
         held_out: (M, 3, H, W): from photos that ``crops`` has nothing of.
         source: where they come from.
         problems: one line for each photo that couldn't be used, and why.
+        held_out_boxes: (M, 4) float64, the boxes of ``held_out`` on their photos: left, top, right, bottom. ``None`` where nobody knows.
     """
 
     crops: NDArray[np.float32]
     held_out: NDArray[np.float32]
     source: Calibration
     problems: tuple[str, ...]
+    held_out_boxes: NDArray[np.float64] | None = None
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:
@@ -82,18 +84,22 @@ def load_calibration(
     """
     calibration: list[NDArray[np.float32]] = []
     held_out: list[NDArray[np.float32]] = []
+    held_out_boxes: list[NDArray[np.float64]] = []
     problems: list[str] = []
     used = 0
     for number, photo in enumerate(_evenly(photos)):
         progress(f"reading photos: {number + 1}/{len(photos)}, {sum(map(len, calibration))} crops")
         try:
-            batch = _cut(photo, boxes, spec)
+            batch, people = _cut(photo, boxes, spec)
         except InputError as error:
             problems.append(f"{photo.name}: {error}")
             continue
         target, room = (held_out, _MAX_HELD_OUT) if used % _HELD_OUT == _HELD_OUT - 1 else (calibration, limit)
         used += 1
-        target.append(batch[: max(0, room - sum(map(len, target)))])
+        kept = max(0, room - sum(map(len, target)))
+        target.append(batch[:kept])
+        if target is held_out:
+            held_out_boxes.append(people[:kept])
         if sum(map(len, calibration)) >= limit and used >= MIN_PHOTOS:
             break
     if used < MIN_PHOTOS:
@@ -101,7 +107,13 @@ def load_calibration(
         raise InputError(f"{used} of {len(photos)} photos can be calibrated on; at least {MIN_PHOTOS} are needed{reasons}")
     crops = np.concatenate(calibration)
     source = Calibration(photos=used, skipped=len(problems), crops=len(crops), sha256=hashlib.sha256(crops.tobytes()).hexdigest())
-    return CalibrationSet(crops=crops, held_out=np.concatenate(held_out), source=source, problems=tuple(problems))
+    return CalibrationSet(
+        crops=crops,
+        held_out=np.concatenate(held_out),
+        source=source,
+        problems=tuple(problems),
+        held_out_boxes=np.concatenate(held_out_boxes),
+    )
 
 
 def _evenly(photos: Sequence[Path]) -> Iterator[Path]:
@@ -110,7 +122,8 @@ def _evenly(photos: Sequence[Path]) -> Iterator[Path]:
     return (photos[index] for index in order)
 
 
-def _cut(photo: Path, boxes: BoxFile | None, spec: ModelSpec) -> NDArray[np.float32]:
+def _cut(photo: Path, boxes: BoxFile | None, spec: ModelSpec) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the crops (N, 3, H, W) of a photo and their boxes (N, 4)."""
     image = read_image(photo)
     height, width = image.shape[:2]
     people = check_boxes([[0, 0, width, height]] if boxes is None else boxes.for_image(photo), image.shape)
@@ -120,7 +133,7 @@ def _cut(photo: Path, boxes: BoxFile | None, spec: ModelSpec) -> NDArray[np.floa
     usable = [box for box in people if _contrast(image, box) >= _MIN_CONTRAST]
     if not usable:
         raise InputError("the image is constant inside its boxes")
-    return crop(image, usable, spec.input, spec.codec).batch
+    return crop(image, usable, spec.input, spec.codec).batch, np.array(usable)
 
 
 def _contrast(image: NDArray[np.uint8], box: NDArray[np.float64]) -> float:

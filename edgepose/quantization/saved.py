@@ -96,7 +96,7 @@ def decide_from_photos(
         quantization.save(path)
     bounded = None
     if bound is not None:
-        bounded = limit_loss(checkpoint, quantization, data.held_out, bound, progress)
+        bounded = limit_loss(checkpoint, quantization, data.held_out, bound, progress, boxes_xyxy=data.held_out_boxes)
         quantization = bounded.quantization
         quantization.save(path)
     return Decided(quantization=quantization, path=path, held_out=data.held_out, problems=data.problems, reused=reused, bounded=bounded)

@@ -1,5 +1,7 @@
 """Figures of agreement, on heatmaps whose keypoints are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from checkpoints import make_spec, random_model
@@ -8,7 +10,7 @@ from edgepose.errors import InputError
 from edgepose.heatmap import encode
 from edgepose.quantization.agreement import measure_agreement, oks_loss
 from edgepose.skeleton import Skeleton
-from edgepose.spec import ModelSpec
+from edgepose.spec import Codec, ModelSpec
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +41,37 @@ def test_a_known_shift_is_measured(spec: ModelSpec) -> None:
     assert agreement.moved == pytest.approx(5 / 51)
 
 
-def test_oks_is_cocos(spec: ModelSpec) -> None:
-    area = spec.input.width * spec.input.height / spec.codec.padding**2
-    expected = np.exp(-(2.0**2) / (2 * area * (2 * np.array(spec.skeleton.sigmas)) ** 2)).mean()
-    assert oks_loss(make_heatmaps(spec, 2.0), make_heatmaps(spec), spec) == pytest.approx(1 - expected, abs=0.004)
+def move(maps: np.ndarray, across: int, down: int) -> np.ndarray:
+    """The heatmaps, moved by whole pixels; their peaks lie far from the border, so decoding moves by exactly as much."""
+    return np.ascontiguousarray(np.roll(maps, (down, across), axis=(2, 3)))
+
+
+@pytest.mark.parametrize(("kind", "padding"), [("udp", 1.25), ("standard", 1.25), ("udp", 1.1)])
+def test_oks_is_that_of_ap(spec: ModelSpec, kind: str, padding: float) -> None:
+    spec = replace(spec, codec=Codec(kind=kind, padding=padding))  # type: ignore[arg-type]  # one of the two
+    maps = make_heatmaps(spec)
+    # A standing, a lying and a square person: in the input (3:4) only the first box fills the padded crop's height and width.
+    boxes = np.array([[10.0, 20.0, 160.0, 220.0], [-5.0, 0.0, 395.0, 50.0], [40.0, 30.0, 100.0, 90.0]])
+    padded = np.array([[150.0, 200.0], [400.0, 400 * 4 / 3], [60.0, 80.0]]) * padding
+    pixels = padded / (np.array([48.0, 64.0]) - (1.0 if kind == "udp" else 0.0))
+    squared = (1.0 * pixels[:, 0]) ** 2 + (2.0 * pixels[:, 1]) ** 2
+    areas = 0.53 * np.array([150 * 200, 400 * 50, 60 * 60])
+    variances = (2 * np.array(spec.skeleton.sigmas)) ** 2
+    expected = np.exp(-squared[:, None] / (2 * areas[:, None] * variances)).mean(axis=1)
+    # float32 coordinates of some 50 heatmap pixels are exact to 4e-6 pixels.
+    assert oks_loss(move(maps, 1, 2), maps, spec, boxes) == pytest.approx(1 - expected.mean(), rel=1e-5)
+    alone = oks_loss(move(maps, 1, 2), maps, spec)
+    assert alone == pytest.approx(1 - expected[0], rel=1e-5)
+    assert abs(expected[0] - expected[1]) > 0.1
+
+
+def test_oks_leaves_out_whom_the_float_model_does_not_find(spec: ModelSpec) -> None:
+    maps = make_heatmaps(spec)
+    moved = move(maps, 0, 2)
+    expected = oks_loss(moved[:1], maps[:1], spec)
+    faint = maps.copy()
+    faint[1:] *= 0.1
+    assert oks_loss(moved, faint, spec) == pytest.approx(expected, rel=1e-6)
 
 
 def test_unsure_keypoints_dont_count(spec: ModelSpec) -> None:

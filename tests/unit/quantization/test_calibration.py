@@ -49,6 +49,18 @@ def test_crops_are_those_of_the_pipeline(tmp_path: Path, spec: ModelSpec) -> Non
     assert {each[None].tobytes() for each in (*data.crops, *data.held_out)} == expected
 
 
+def test_the_boxes_of_what_is_held_out_are_known(tmp_path: Path, spec: ModelSpec) -> None:
+    photos = write_photos(tmp_path, 22)
+    by_name = {photo.name: np.array([[2, 3, 30.0 + number, 75], [5, 1, 55, 40.0 + number]]) for number, photo in enumerate(photos)}
+    data = load_calibration(photos, BoxFile(source="boxes.json", shared=None, by_name=by_name), spec, limit=100)
+    assert data.held_out_boxes is not None
+    people = [(photo, box) for photo in photos for box in by_name[photo.name]]
+    cut = {box.tobytes(): crop(read_image(photo), [box], spec.input, spec.codec).batch[0] for photo, box in people}
+    assert len(data.held_out) == len(data.held_out_boxes) == 8
+    for image, box in zip(data.held_out, data.held_out_boxes, strict=True):
+        np.testing.assert_array_equal(image, cut[box.tobytes()])
+
+
 def test_the_limit_bounds_the_crops(tmp_path: Path, spec: ModelSpec) -> None:
     data = load_calibration(write_photos(tmp_path, 40), None, spec, limit=10)
     assert len(data.crops) == 10

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgepose.artifact import embed_spec
 from edgepose.models import Checkpoint, for_export, save_checkpoint
+from edgepose.precision import get_precision
 from edgepose.quiet import quiet
 from edgepose.spec import ExportRecord
 from edgepose_converters.target import Source
@@ -79,7 +80,7 @@ class TinyArtifacts:
             save_checkpoint(Checkpoint(model=self.model, spec=self.spec), path)
             return
         with quiet():
-            get_target(kind).write(Source(module=self.model, spec=self.spec), path, precision="fp32", batch=batch)
+            get_target(kind).write(Source(module=self.model, spec=self.spec), path, precision=get_precision("fp32"), batch=batch)
         embed_spec(path, self.spec.replace_export(ExportRecord(target=kind, precision="fp32", batch=batch)))
 
 

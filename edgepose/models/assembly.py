@@ -1,5 +1,6 @@
 """From a checkpoint's tensors to a model: joined, checked and converted, with every fault named as the file names its tensors."""
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -16,6 +17,7 @@ __all__ = ["assemble"]
 _POSITIONS = "backbone.pos_embed"
 _COUNTER = "num_batches_tracked"
 _LISTED = 3
+_ADAPTER = re.compile(r"\blora_|\.(lokr|loha|hada|ia3)_|adapter")
 
 
 def assemble(file: WeightFile, reading: Reading, *, config: VitPoseConfig, grid: tuple[int, int]) -> ViTPose:
@@ -49,6 +51,11 @@ def _check_names(file: WeightFile, reading: Reading, sources: Mapping[str, tuple
     missing = [source for source in used - file.tensors.keys() if not source.endswith(_COUNTER)]
     unexpected = file.tensors.keys() - used - reading.unused
     faults = [f"{kind} {_list(names)}" for kind, names in (("lacks", missing), ("has unexpected", unexpected)) if names]
+    if adapters := [name for name in unexpected if _ADAPTER.search(name)]:
+        raise CheckpointError(
+            f"{file.where}: has low-rank adapters beside its weights ({_list(adapters)}): without them it computes something else than was "
+            "trained; merge them first (peft: model.merge_and_unload())"
+        )
     if faults:
         raise CheckpointError(f"{file.where}: read in the {reading.layout} layout, it {' and '.join(faults)}")
 
@@ -89,6 +96,9 @@ def _build(
 
 def _to_float(file: WeightFile, name: str) -> Tensor:
     tensor = file.tensors[name]
+    if tensor.layout == torch.strided and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        # A view of one number that claims to be a matrix takes no room in the file.
+        raise CheckpointError(f"{file.where}: {name!r} has the shape {tuple(tensor.shape)}, but fewer values than that in the file")
     if tensor.layout != torch.strided or tensor.is_quantized or not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
         raise CheckpointError(f"{file.where}: {name!r} holds {kind} values; allowed: dense float16, bfloat16, float32 or float64")

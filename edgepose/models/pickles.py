@@ -4,6 +4,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
@@ -12,14 +13,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgepose.document import describe
 from edgepose.errors import CheckpointError
+from edgepose.models.pickle_scan import scan_pickle
 
 __all__ = ["read_pickle"]
 
-# Where trainers keep the weights, the best known first: mmengine swaps averaged weights into "state_dict" before it saves.
-_CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "ema_state_dict", "state_dict_ema", "model_ema")
-_WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.", "ema_model.", "ema.")
-_AVERAGING_COUNTERS = frozenset({"steps", "n_averaged"})
+_MAX_NESTING = 6
+# Trainers put their settings and logs beside the weights: values of these classes are read as empty shells of our own.
+_INERT = (
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "argparse.Namespace",
+    "types.SimpleNamespace",
+    *(f"pathlib.{name}" for name in ("Path", "PurePath", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *(f"pathlib._local.{name}" for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *(f"datetime.{name}" for name in ("datetime", "date", "timedelta")),
+    *(f"omegaconf.{name}" for name in ("dictconfig.DictConfig", "listconfig.ListConfig", "base.ContainerMetadata", "base.Metadata")),
+    *(f"omegaconf.nodes.{name}" for name in ("AnyNode", "StringNode", "IntegerNode", "FloatNode", "BooleanNode")),
+    "typing.Any",
+    "uuid.UUID",
+)
+_MAPPINGS = (
+    "collections.defaultdict",
+    "mmengine.config.config.ConfigDict",
+    "mmcv.utils.config.ConfigDict",
+    "easydict.EasyDict",
+    "addict.addict.Dict",
+    "yacs.config.CfgNode",
+)
 _REFUSED = re.compile(r"GLOBAL (\S+)")
 # The functions that rebuild arrays and scalars, asked for rather than imported: their module is private.
 _NUMPY_BUILDERS: dict[str, Callable[..., object]] = {
@@ -29,8 +50,24 @@ _NUMPY_BUILDERS: dict[str, Callable[..., object]] = {
 _FLOAT_AND_INTEGER_CODES = "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
 
 
-class _TrainingLog:
-    """Takes the place of mmengine's ``HistoryBuffer``, the log that an unpublished checkpoint keeps beside its weights."""
+class _Inert:
+    """Takes the place of a value that is no weight: made of anything, holding nothing."""
+
+    def __new__(cls, *_arguments: object) -> "_Inert":
+        return super().__new__(cls)
+
+    def __setstate__(self, _state: object) -> None:
+        """Forget it."""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class _Mapping:
+    """Takes the place of a kind of dict. Making one gives an ``OrderedDict``: the only kind that PyTorch's reader also gives attributes."""
+
+    def __new__(cls, *_arguments: object) -> "OrderedDict[object, object]":  # type: ignore[misc]  # it is the point
+        return OrderedDict()
 
 
 def read_pickle(path: Path, where: str) -> tuple[dict[str, Tensor], Mapping[str, object]]:
@@ -41,11 +78,14 @@ def read_pickle(path: Path, where: str) -> tuple[dict[str, Tensor], Mapping[str,
         where: how errors name it.
 
     Returns:
-        The state dict, with the prefixes of wrappers (``module.``) taken off, and the ``meta`` entry that OpenMMLab's files have.
+        The tensors of the container that holds the model, by name, with the names of inner containers before theirs; and the ``meta`` entry
+        that OpenMMLab's files have.
 
     Raises:
-        CheckpointError: it is damaged, asks for code to be run, or holds no tensors.
+        CheckpointError: it is damaged, asks for code to be run or for memory that no weights need, or holds no tensors.
+        OSError: it can't be read.
     """
+    scan_pickle(path, where)
     try:
         with torch.serialization.safe_globals(_safe_globals()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
@@ -57,16 +97,17 @@ def read_pickle(path: Path, where: str) -> tuple[dict[str, Tensor], Mapping[str,
             f"{where}: can't be read as a PyTorch checkpoint; it may be cut short or damaged ({_first_line(error)})"
         ) from None
     state = _find_state(content, where)
-    meta = content.get("meta")
-    return _strip_prefixes(state), meta if isinstance(meta, Mapping) else {}
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    return state, meta if isinstance(meta, Mapping) else {}
 
 
 def _safe_globals() -> list[Callable[..., object] | tuple[Callable[..., object], str]]:
-    """List what a weights file may build besides tensors: the NumPy arrays in the ``meta`` of OpenMMLab's files, and inert logs."""
+    """List what a weights file may build besides tensors: the NumPy arrays in the ``meta`` of OpenMMLab's files, and inert settings."""
     dtypes = {type(np.dtype(code)) for code in _FLOAT_AND_INTEGER_CODES}
     # NumPy 2 moved numpy.core; files name either.
     moved = [(build, f"numpy.{core}.multiarray.{name}") for name, build in _NUMPY_BUILDERS.items() for core in ("core", "_core")]
-    return [np.ndarray, np.dtype, *dtypes, *moved, (_TrainingLog, "mmengine.logging.history_buffer.HistoryBuffer")]
+    shells = [(_Inert, name) for name in _INERT] + [(_Mapping, name) for name in _MAPPINGS]
+    return [np.ndarray, np.dtype, *dtypes, *moved, *shells]
 
 
 def _explain(message: str) -> str:
@@ -75,35 +116,35 @@ def _explain(message: str) -> str:
         return f"a damaged pickle, or one that holds more than tensors ({_first_line(message)})"
     return (
         f"a pickle that asks for {found.group(1)!r}; refused, because building it can run any code. Only tensors, numbers, strings and "
-        "NumPy arrays are read. If you trust the file, save its state dict alone, where it was made: "
+        "NumPy arrays are read, no whole models. If you trust the file, save its state dict alone, where it was made: "
         "torch.save({'state_dict': model.state_dict()}, 'weights.pth')"
     )
 
 
 def _find_state(content: object, where: str) -> dict[str, Tensor]:
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{where}: holds a {type(content).__name__}, not a state dict (names and their tensors)")
-    inner = [content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)]
-    candidates = [content, *inner]
-    state = next((found for found in candidates if any(isinstance(value, Tensor) for value in found.values())), None)
-    if state is None:
-        keys = ", ".join(map(repr, list(content)[:5])) or "nothing"
-        raise CheckpointError(
-            f"{where}: holds no tensors; its top level has {keys}. Weights are looked for there and in {', '.join(_CONTAINERS)}"
-        )
-    stray = [key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
-    if stray:
-        kind = type(state[stray[0]]).__name__
-        raise CheckpointError(f"{where}: its state dict has {len(stray)} entries that aren't tensors, e.g. {stray[0]!r} ({kind})")
-    return dict(state)
-
-
-def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what DataParallel, torch.compile and weight averaging put before every name, and the counter that averaging adds."""
-    state = {name: tensor for name, tensor in state.items() if name not in _AVERAGING_COUNTERS}
-    while prefix := next((prefix for prefix in _WRAPPER_PREFIXES if state and all(name.startswith(prefix) for name in state)), None):
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    """Return every tensor in a checkpoint, the names of the containers that it lies in before its own."""
+    if not isinstance(content, Mapping | list | tuple):
+        kind = "settings" if isinstance(content, _Inert) else f"a {type(content).__name__}"
+        raise CheckpointError(f"{where}: holds {kind}, not a state dict (names and their tensors)")
+    state: dict[str, Tensor] = {}
+    _collect(content, "", state, seen=set())
+    if not state:
+        keys = ", ".join(map(describe, list(content)[:5])) or "nothing"
+        raise CheckpointError(f"{where}: holds no tensors; its top level has {keys}")
     return state
+
+
+def _collect(container: object, prefix: str, state: dict[str, Tensor], *, seen: set[int], depth: int = 0) -> None:
+    """Add the tensors below ``container``; each container is looked into once, or lists of lists would never end."""
+    if id(container) in seen or depth > _MAX_NESTING:
+        return
+    seen.add(id(container))
+    items = container.items() if isinstance(container, Mapping) else enumerate(container) if isinstance(container, list | tuple) else ()
+    for key, value in items:
+        if isinstance(value, Tensor):
+            state[f"{prefix}{key}"] = value
+        elif isinstance(value, Mapping | list | tuple):
+            _collect(value, f"{prefix}{key}.", state, seen=seen, depth=depth + 1)
 
 
 def _first_line(error: object) -> str:

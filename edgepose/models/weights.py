@@ -13,6 +13,7 @@ from edgepose.artifact.format import SPEC_KEY
 from edgepose.artifact.opening import FORMATS
 from edgepose.errors import CheckpointError, InputError, SpecError
 from edgepose.models.pickles import read_pickle
+from edgepose.models.unwrapping import Found, find_vitpose
 
 __all__ = ["WeightFile", "read_json", "read_weights"]
 
@@ -44,6 +45,7 @@ class WeightFile:
         tensors: by name; they may be mapped from the files.
         meta: the ``meta`` entry of OpenMMLab's files, else empty.
         sealed: whether it is a file of edgepose, with a spec inside.
+        notes: what was left out of the file's tensors.
     """
 
     where: str
@@ -53,6 +55,7 @@ class WeightFile:
     tensors: Mapping[str, Tensor]
     meta: Mapping[str, object] = field(default_factory=dict)
     sealed: bool = False
+    notes: tuple[str, ...] = ()
 
     def sha256(self) -> str:
         """Hash the bytes of all files, one after the other; in hex."""
@@ -78,7 +81,17 @@ def read_weights(path: Path, *, where: str, source: str) -> WeightFile:
         tensors, meta, sealed = _read_file(path, where)
     except OSError as error:
         raise CheckpointError(f"{where}: can't be read: {error.strerror or error}") from None
-    return WeightFile(where=where, source=source, files=(path,), folder=path.parent, tensors=tensors, meta=meta, sealed=sealed)
+    found = Found(tensors=tensors) if sealed else find_vitpose(tensors, where)
+    return WeightFile(
+        where=where,
+        source=source,
+        files=(path,),
+        folder=path.parent,
+        tensors=found.tensors,
+        meta=meta,
+        sealed=sealed,
+        notes=found.notes,
+    )
 
 
 def read_json(path: Path, where: str) -> dict[str, object]:
@@ -106,7 +119,8 @@ def _read_folder(folder: Path, where: str, source: str) -> WeightFile:
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors |= _read_file(file, f"{where}/{file.name}")[0]
-    return WeightFile(where=where, source=source, files=files, folder=folder, tensors=tensors)
+    found = find_vitpose(tensors, where)
+    return WeightFile(where=where, source=source, files=files, folder=folder, tensors=found.tensors, notes=found.notes)
 
 
 def _shards(index: Path, where: str) -> tuple[Path, ...]:

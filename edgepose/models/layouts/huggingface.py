@@ -16,7 +16,7 @@ from edgepose.models.layouts.layout import Reading, count_blocks, rename, shape_
 from edgepose.models.naming import Labels
 from edgepose.models.vitpose import PATCH
 from edgepose.models.weights import WeightFile, read_json
-from edgepose.spec import Architecture, InputSpec
+from edgepose.spec import MAX_INPUT_SIDE, Architecture, InputSpec
 
 __all__ = ["HuggingFaceLayout"]
 
@@ -32,6 +32,9 @@ _MODULES = {
     "head.bn2": "head.batchnorm2",
     "head.final": "head.conv",
 }
+# ViT-22B, the largest published ViT, has 6144 channels and 48 layers.
+_MAX_DIM = 8192
+_MAX_DEPTH = 256
 _LAYER = re.compile(r"backbone\.encoder\.layer\.(\d+)\.")
 _EXPERT = re.compile(r"backbone\.encoder\.layer\.\d+\.mlp\.experts\.")
 _LEFTOVER = frozenset({"backbone.embeddings.cls_token", "backbone.embeddings.mask_token"})
@@ -57,6 +60,18 @@ class _Backbone:
     out_features: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name, value, highest in (
+            ("hidden_size", self.hidden_size, _MAX_DIM),
+            ("num_hidden_layers", self.num_hidden_layers, _MAX_DEPTH),
+            ("num_attention_heads", self.num_attention_heads, _MAX_DIM),
+            ("num_experts", self.num_experts, _MAX_DEPTH),
+        ):
+            if not 1 <= value <= highest:
+                raise SpecError(f"{name} is {value}; allowed: 1 to {highest}")
+        if not 0 < self.layer_norm_eps < 1:
+            raise SpecError(f"layer_norm_eps is {self.layer_norm_eps}; allowed: above 0 and below 1")
+        if max(self.input_size) > MAX_INPUT_SIDE:
+            raise SpecError(f"image_size is {self.image_size}; allowed: up to {MAX_INPUT_SIDE}")
         if min(self.input_size) < PATCH or any(side % PATCH for side in self.input_size):
             raise SpecError(f"image_size is {self.image_size}; allowed: multiples of {PATCH}")
         if self.patch_size not in (PATCH, (PATCH, PATCH)):
@@ -163,6 +178,11 @@ class HuggingFaceLayout:
         expert = None
         if backbone.num_experts > 1:
             expert = choose_expert(dataset, experts=backbone.num_experts, keypoints=keypoints, where=file.where)
+        stem = shape_of(file, "backbone.embeddings.patch_embeddings.projection.weight", 4)
+        if stem != (architecture.dim, 3, PATCH, PATCH):
+            raise CheckpointError(
+                f"{file.where}: its patch embedding has the shape {stem}, config.json asks for {(architecture.dim, 3, PATCH, PATCH)}"
+            )
         depth = architecture.depth
         present = count_blocks(file, "backbone.encoder.layer.")
         if present < depth:

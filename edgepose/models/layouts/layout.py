@@ -8,11 +8,13 @@ from typing import Literal, Protocol
 from edgepose.errors import CheckpointError
 from edgepose.models.naming import Labels
 from edgepose.models.sizes import SIZES, find_size
+from edgepose.models.vitpose import PATCH
 from edgepose.models.weights import WeightFile
 from edgepose.spec import Architecture, Codec, InputSpec, ModelSpec
 
 __all__ = ["Layout", "Reading", "count_blocks", "infer_architecture", "rename", "shape_of", "starred"]
 
+HEAD_ENDS = (".final_layer.weight", "head.conv.weight")
 _BLOCK = re.compile(r"\.blocks\.(\d+)\.")
 
 
@@ -29,6 +31,7 @@ class Reading:
         grid: rows and columns of the position grid, where the file states them.
         expert: the data set whose ViTPose+ expert is taken, or empty.
         head: the data set whose head is taken, where the file tells; else empty.
+        stated_dataset: the data set that the training configuration in the file names, or empty.
         labels: reads what the file says about its keypoints; called only where nothing else tells, since it may be wrong.
         codec: how crops and heatmaps were made in training, where the layout tells.
         input: normalization, where the file states it; its size is not looked at.
@@ -44,6 +47,7 @@ class Reading:
     grid: tuple[int, int] | None = None
     expert: str = ""
     head: str = ""
+    stated_dataset: str = ""
     labels: Callable[[], Labels | None] = lambda: None
     codec: Codec | None = None
     input: InputSpec | None = None
@@ -100,6 +104,11 @@ def shape_of(file: WeightFile, name: str, dimensions: int) -> tuple[int, ...]:
         CheckpointError: it is missing, or has another number of dimensions.
     """
     if name not in file.tensors:
+        if name.endswith(HEAD_ENDS) and not any(other.startswith(name.partition(".")[0]) for other in file.tensors):
+            raise CheckpointError(
+                f"{file.where}: holds the backbone alone: it has no {name!r}, nor anything else of a head that makes heatmaps. "
+                "Training can start from it (edgepose distill, student.init), but there is nothing to convert"
+            )
         raise CheckpointError(
             f"{file.where}: lacks the tensor {name!r}, without which its shape can't be told; the file is damaged or incomplete"
         )
@@ -141,7 +150,12 @@ def infer_architecture(file: WeightFile, *, patch: str, blocks: str, classic: bo
     Raises:
         CheckpointError: the file lacks what tells its shape, or is of no published width.
     """
-    dim = shape_of(file, patch, 4)[0]
+    dim, channels, *side = shape_of(file, patch, 4)
+    if (channels, *side) != (3, PATCH, PATCH):
+        raise CheckpointError(
+            f"{file.where}: its patch embedding {patch!r} takes {channels} channels in patches of {side[0]}×{side[1]} pixels; ViTPose "
+            f"takes 3 (RGB) in patches of {PATCH}×{PATCH}"
+        )
     size = find_size(dim)
     if size is None:
         known = ", ".join(f"{size.dim} ({size.name.title()})" for size in SIZES)

@@ -15,16 +15,30 @@ __all__ = ["add_checkpoint_options", "read_checkpoint"]
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--dataset``, ``--skeleton`` and ``--input-size``."""
-    parser.add_argument("--dataset", help="for ViTPose+: whose expert and head to take: coco, aic, mpii, ap10k, apt36k or wholebody")
+    """Add ``--dataset``, ``--skeleton``, ``--input-size`` and ``--trained-size``."""
+    parser.add_argument(
+        "--dataset",
+        help="what the head was trained on, where the checkpoint doesn't say, and for ViTPose+ whose expert and head to take: coco, aic, "
+        "mpii, ap10k, apt36k, wholebody or crowdpose",
+    )
     parser.add_argument("--skeleton", type=Path, metavar="FILE", help="JSON file that names the keypoints of the head")
     parser.add_argument(
         "--input-size", type=input_size, metavar="HxW", help="height and width, multiples of 16 (default: the checkpoint's)"
     )
+    parser.add_argument(
+        "--trained-size",
+        type=input_size,
+        metavar="HxW",
+        help="height and width that the checkpoint was trained at, where it doesn't say and --input-size is another",
+    )
 
 
 def read_checkpoint(model: str | None, options: argparse.Namespace, *, name: str | None = None) -> "Checkpoint":
-    """Load the checkpoint that the options describe; ``None`` is the model in the package."""
+    """Load the checkpoint that the options describe; ``None`` is the model in the package.
+
+    Raises:
+        InputError: the checkpoint leaves open what its keypoints are or at which size it was trained, and so do the options.
+    """
     try:
         from edgepose.models import load_checkpoint
     except ModuleNotFoundError as error:
@@ -36,5 +50,7 @@ def read_checkpoint(model: str | None, options: argparse.Namespace, *, name: str
         dataset=options.dataset,
         skeleton=load_skeleton(options.skeleton) if options.skeleton else None,
         input_size=options.input_size,
+        trained_size=options.trained_size,
         name=name,
+        assume=False,
     )

@@ -37,8 +37,8 @@ repeated, to the very same weights."""
 
 _EXAMPLES = """\
 examples:
-  edgepose quantize vitpose-s.pth --calibration photos --boxes boxes.json
-  edgepose quantize vitpose-s.pth --calibration photos --boxes boxes.json --finetune --steps 500
+  edgepose quantize vitpose-s.safetensors --calibration photos --boxes boxes.json
+  edgepose quantize vitpose-s.safetensors --calibration photos --boxes boxes.json --finetune --steps 500
   edgepose convert models/vitpose-s-qat.safetensors --precision int8 --recipe models/vitpose-s-qat-int8.quantization.json
 """
 

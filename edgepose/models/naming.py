@@ -1,16 +1,19 @@
 """Keypoint names as checkpoints state them → skeletons."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgepose.models.datasets import DATASETS, Dataset
 from edgepose.skeleton import Skeleton, get_skeleton, list_skeletons
 
-__all__ = ["Labels", "dataset_of_count", "infer_flip_pairs", "match_skeleton", "sanitize"]
+__all__ = ["Labels", "datasets_of_count", "infer_flip_pairs", "match_skeleton", "sanitize"]
 
 # Joints between the words of LeftKnee, and after the side's letter of LShoulder.
 _WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=^[LR])(?=[A-Z][a-z])")
 _SIDE = {"l": "left", "r": "right"}
+# "left" or "l" between separators or changes of case, wherever it stands; a capital L may be glued to the word before it.
+_LEFT_WORD = re.compile(r"(?<![A-Za-z])(?:left|Left|LEFT|l|L)(?![a-z])|(?<=[a-z])(?:Left|L)(?![A-Za-z])")
 _MIRROR_PREFIXES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("l", "r"), ("L", "R"), ("l", "R"), ("L", "r"))
 
 
@@ -63,20 +66,20 @@ def match_skeleton(names: tuple[str, ...]) -> Skeleton | None:
     return next((skeleton for skeleton in skeletons if tuple(map(_normalize, skeleton.keypoints)) == wanted), None)
 
 
-def dataset_of_count(keypoints: int) -> Dataset | None:
-    """Return the data set that ``keypoints`` keypoints stand for where nothing names them.
+def datasets_of_count(keypoints: int) -> tuple[Dataset, ...]:
+    """Return the data sets that a head of ``keypoints`` keypoints may have been trained on, where nothing names them.
 
-    17 are COCO's (AP-10K's are as many, but a model for animals is the exception), 16 MPII's and 133 COCO-WholeBody's. 14 may be AI
-    Challenger's or CrowdPose's, in different orders: no guess, since a wrong one would name every joint wrongly.
+    17 are COCO's, AP-10K's or APT-36K's, 14 AI Challenger's or CrowdPose's, each with joints of its own; 16 are MPII's and 133
+    COCO-WholeBody's.
     """
-    names = {17: "coco", 16: "mpii", 133: "wholebody"}
-    return DATASETS[names[keypoints]] if keypoints in names else None
+    return tuple(dataset for dataset in DATASETS.values() if dataset.keypoints == keypoints)
 
 
 def infer_flip_pairs(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Pair names that differ in a left or right prefix alone: ``left_x`` and ``right_x``, ``lx`` and ``rx``, ``L_x`` and ``r_x``.
+    """Pair names that differ in left and right alone: in front (``left_x``, ``lx``, ``L_x``), behind (``x_left``, ``x.L``) or between.
 
-    Case counts, because there are sets in which ``L_Knee`` and ``l_knee`` are different points; a pair of the same case is preferred.
+    Case counts, because there are sets in which ``L_Knee`` and ``l_knee`` are different points; a pair of the same case is preferred. A
+    name without a counterpart (``lip``, ``rear``) has no pair.
     """
     free = dict.fromkeys(names)
     pairs = []
@@ -86,7 +89,22 @@ def infer_flip_pairs(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
             if left.startswith(left_prefix) and left in free and right in free:
                 pairs.append((left, right))
                 del free[left], free[right]
+    for left in names:
+        for right in _mirrors(left) if left in free else ():
+            if right in free:
+                pairs.append((left, right))
+                del free[left], free[right]
+                break
     return tuple(sorted(pairs, key=lambda pair: names.index(pair[0])))
+
+
+def _mirrors(name: str) -> Iterator[str]:
+    """Yield the names in which one word or last letter of ``name`` that means left means right."""
+    for found in _LEFT_WORD.finditer(name):
+        word = found.group()
+        mirrored = "right" if len(word) > 1 else "r"
+        for side in (mirrored.upper() if word.isupper() else mirrored.title() if word[0].isupper() else mirrored, mirrored.swapcase()):
+            yield name[: found.start()] + side + name[found.end() :]
 
 
 def sanitize(name: str) -> str:

@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["fold_class_slot", "infer_grid", "resize_positions"]
+__all__ = ["fold_class_slot", "infer_grid", "list_grids", "resize_positions"]
 
 Grid = tuple[int, int]
 
@@ -13,23 +13,32 @@ Grid = tuple[int, int]
 def infer_grid(slots: int, *, stated: Grid | None = None) -> Grid | None:
     """Infer rows and columns of a position tensor from its number of slots, one of which may be the class token's.
 
-    ViTPose's inputs are portraits of 4:3, so that is tried first, then a square; ``stated``, the grid of the size the user asked for, is
-    believed only where it accounts for every slot and neither of them does.
+    ``stated`` comes first: a size that accounts for every slot is the one that the positions were trained at. Else ViTPose's published
+    inputs are tried: portraits of 4:3, then squares; ``list_grids`` tells what else the number may stand for.
+
+    Args:
+        slots: number of positions in the file.
+        stated: rows and columns that the user or the file names.
 
     Returns:
         Rows and columns, or ``None`` where no grid fits.
     """
+    if stated is not None and stated[0] * stated[1] in (slots, slots - 1):
+        return stated
+    return next(iter(list_grids(slots)), None)
+
+
+def list_grids(slots: int) -> tuple[Grid, ...]:
+    """Return the usual grids of a number of slots, the likeliest first: the portrait and the landscape of 4:3, or a square."""
     for tokens in (slots, slots - 1):
         unit = math.isqrt(max(tokens, 0) // 12)
         if tokens > 0 and tokens == 12 * unit**2:
-            return 4 * unit, 3 * unit
+            return (4 * unit, 3 * unit), (3 * unit, 4 * unit)
     for tokens in (slots, slots - 1):
         side = math.isqrt(max(tokens, 0))
         if side > 1 and tokens == side**2:
-            return side, side
-    if stated is not None and stated[0] * stated[1] in (slots, slots - 1):
-        return stated
-    return None
+            return ((side, side),)
+    return ()
 
 
 def fold_class_slot(positions: Tensor, grid: Grid) -> Tensor:

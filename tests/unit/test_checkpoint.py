@@ -268,7 +268,10 @@ def test_the_number_of_keypoints_suggests_a_skeleton(tmp_path, caplog, keypoints
     spec = load_checkpoint(save(tmp_path / "a.pth", vitpose_state(model))).spec
     assert spec.skeleton.name == name
     assert spec.provenance.dataset == ("" if name.startswith("unnamed") else name)
-    assert ("--skeleton FILE" in caplog.text) == name.startswith("unnamed")
+    asked = {17: "say so with --dataset (coco or ap10k or apt36k)", 14: "say so with --dataset (aic or crowdpose)", 21: "--skeleton FILE"}
+    assert asked.get(keypoints, "256x192 (height × width) is the likeliest; say so with --input-size (256x192 or 192x256)") in caplog.text
+    # Both data sets of 14 keypoints were trained without UDP.
+    assert spec.codec.kind == ("standard" if keypoints in (14, 133) else "udp")
 
 
 @pytest.mark.parametrize("dataset", ["aic", "crowdpose"])

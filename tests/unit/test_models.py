@@ -11,7 +11,7 @@ from edgepose.errors import InputError
 from edgepose.models import ViTPose, VitPoseConfig, for_export
 from edgepose.models.datasets import DATASETS, EXPERTS, find_dataset, get_dataset
 from edgepose.models.naming import Labels, infer_flip_pairs, match_skeleton
-from edgepose.models.positions import fold_class_slot, infer_grid, resize_positions
+from edgepose.models.positions import fold_class_slot, infer_grid, list_grids, resize_positions
 from edgepose.models.sizes import SIZES, find_size
 from edgepose.skeleton import get_skeleton
 
@@ -82,10 +82,19 @@ def test_grid_of_positions(slots, grid):
     assert infer_grid(slots) == grid
 
 
-def test_a_stated_grid_counts_only_where_no_usual_one_fits():
+def test_usual_grids_of_a_number():
+    assert list_grids(193) == ((16, 12), (12, 16))
+    assert list_grids(256) == ((16, 16),)
+    assert list_grids(200) == ()
+
+
+def test_a_stated_grid_that_accounts_for_every_slot_comes_first():
     assert infer_grid(128, stated=(16, 8)) == (16, 8)
     assert infer_grid(129, stated=(16, 8)) == (16, 8)
-    assert infer_grid(192, stated=(12, 16)) == (16, 12)
+    assert infer_grid(192, stated=(12, 16)) == infer_grid(193, stated=(12, 16)) == (12, 16)
+    assert infer_grid(432, stated=(18, 24)) == (18, 24)
+    assert infer_grid(192, stated=(6, 32)) == (6, 32)
+    assert infer_grid(192, stated=(24, 18)) == (16, 12)
     assert infer_grid(128, stated=(16, 12)) is None
 
 
@@ -163,9 +172,17 @@ def test_another_order_is_another_skeleton():
         (("rshoulder", "lshoulder"), (("lshoulder", "rshoulder"),)),
         (("r_elbow", "L_elbow"), (("L_elbow", "r_elbow"),)),
         (("L2", "T6", "lip", "nose"), ()),
+        (("shoulder_left", "shoulder_right", "nose"), (("shoulder_left", "shoulder_right"),)),
+        (("shoulder.R", "shoulder.L"), (("shoulder.L", "shoulder.R"),)),
+        (("Hip-l", "Hip-r", "hip_L", "hip_R"), (("Hip-l", "Hip-r"), ("hip_L", "hip_R"))),
+        (("kneeLeft", "kneeRight", "elbowL", "elbowR"), (("kneeLeft", "kneeRight"), ("elbowL", "elbowR"))),
+        (("hand_left_1", "hand_right_1", "hand_left_2"), (("hand_left_1", "hand_right_1"),)),
+        (("ANKLE LEFT", "ANKLE RIGHT"), (("ANKLE LEFT", "ANKLE RIGHT"),)),
+        (("wrist_l", "wrist_R"), (("wrist_l", "wrist_R"),)),
+        (("lip", "rip_", "rear", "lear_", "tail_l", "heel", "heer", "bottom_left"), ()),
     ],
 )
-def test_flip_pairs_are_inferred_from_prefixes(names, pairs):
+def test_flip_pairs_are_inferred_from_names(names, pairs):
     assert infer_flip_pairs(names) == pairs
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from edgepose.errors import CheckpointError
 from edgepose.models.layouts.layout import Reading, infer_architecture, rename, shape_of
+from edgepose.models.layouts.training_config import read_training_config
 from edgepose.models.naming import Labels, sanitize
 from edgepose.models.positions import infer_grid
 from edgepose.models.weights import WeightFile
@@ -54,7 +55,8 @@ class MMPoseLayout:
             CheckpointError: a class token takes part in attention, or the file lacks what tells its shape.
         """
         slots = shape_of(file, "backbone.pos_embed", 3)[1]
-        grid = infer_grid(slots)
+        config = read_training_config(file.meta)
+        grid = infer_grid(slots, stated=config.grid)
         has_class_slot = grid is not None and slots > grid[0] * grid[1]
         if has_class_slot and "backbone.cls_token" in file.tensors:
             raise CheckpointError(
@@ -71,17 +73,13 @@ class MMPoseLayout:
             keypoints=shape_of(file, "head.final_layer.weight", 4)[0],
             sources=lambda name: (rename(name, _MODULES),),
             unused=frozenset(name for name in file.tensors if _LEFTOVER.match(name)),
+            grid=config.grid if grid is not None and grid == config.grid else None,
+            stated_dataset=config.dataset,
             labels=lambda: _read_labels(file),
-            codec=_read_codec(file),
+            # All ViTPose configurations of mmpose use UDPHeatmap; another one's text, which ``meta`` keeps, may say MSRAHeatmap.
+            codec=Codec(kind=config.codec or "udp"),
             notes=(_CLASS_SLOT_NOTE,) if has_class_slot else (),
         )
-
-
-def _read_codec(file: WeightFile) -> Codec:
-    """All ViTPose configurations of mmpose use ``UDPHeatmap``; another one's text, which ``meta`` keeps, may say ``MSRAHeatmap``."""
-    config = file.meta.get("cfg")
-    standard = isinstance(config, str) and "MSRAHeatmap" in config and "UDPHeatmap" not in config
-    return Codec(kind="standard" if standard else "udp")
 
 
 def _read_labels(file: WeightFile) -> Labels | None:

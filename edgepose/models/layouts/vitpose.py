@@ -15,7 +15,9 @@ from edgepose.errors import CheckpointError
 from edgepose.models.datasets import DATASETS, EXPERTS
 from edgepose.models.layouts.experts import choose_expert, index_of
 from edgepose.models.layouts.layout import Reading, infer_architecture, rename, shape_of
+from edgepose.models.layouts.training_config import read_training_config
 from edgepose.models.weights import WeightFile
+from edgepose.spec import Codec
 
 __all__ = ["VitPoseLayout"]
 
@@ -29,7 +31,7 @@ _HEAD_MODULES = {
 }
 _FC2 = re.compile(r"backbone\.blocks\.\d+\.mlp\.fc2\.")
 _EXPERT = re.compile(r"backbone\.blocks\.\d+\.mlp\.experts\.\d+\.")
-_HEAD = re.compile(r"keypoint_head\.|associate_keypoint_heads\.\d+\.")
+_HEAD = re.compile(r"(keypoint_)?head\.|associate_keypoint_heads\.\d+\.")
 # Left over from pre-training (the network has no class token), and the second set of weights that mmcv's averaging hook registers.
 _LEFTOVER = re.compile(r"backbone\.(cls_token|mask_token)$|ema_")
 
@@ -65,6 +67,8 @@ class VitPoseLayout:
     def read(self, file: WeightFile, dataset: str | None) -> Reading:
         """Choose head and expert, and map the names."""
         choice = _choose(file, dataset)
+        config = read_training_config(file.meta)
+        slots = shape_of(file, "backbone.pos_embed", 3)[1]
         final = f"{choice.head}.final_layer.weight"
         keypoints = shape_of(file, final, 4)[0]
         if choice.head.startswith("associate"):
@@ -89,8 +93,11 @@ class VitPoseLayout:
             keypoints=keypoints,
             sources=sources,
             unused=frozenset(name for name in file.tensors if _is_unused(name, choice)),
+            grid=config.grid if config.grid and config.grid[0] * config.grid[1] in (slots, slots - 1) else None,
             expert=choice.expert,
             head=choice.dataset,
+            stated_dataset=config.dataset,
+            codec=Codec(kind=config.codec) if config.codec and not choice.dataset else None,
             notes=choice.notes,
         )
 
@@ -117,7 +124,9 @@ def _choose(file: WeightFile, dataset: str | None) -> _Choice:
         keypoints = shape_of(file, "keypoint_head.final_layer.weight", 4)[0]
         expert = choose_expert(dataset, experts=experts, keypoints=keypoints, where=file.where)
         return _Choice(dataset=expert.head, expert=expert.dataset, joined=expert.index, notes=expert.notes)
-    return _Choice()
+    # Ports of the original rename its head.
+    own = "head.final_layer.weight" in file.tensors and "keypoint_head.final_layer.weight" not in file.tensors
+    return _Choice(head="head") if own else _Choice()
 
 
 def _is_joined(file: WeightFile) -> bool:

@@ -16,7 +16,7 @@ from edgepose.skeleton import Skeleton
 if TYPE_CHECKING:
     from edgepose.runtime.session import Session
 
-__all__ = ["PoseEstimator", "Poses", "run_crops"]
+__all__ = ["PoseEstimator", "Poses", "check_flip_test", "run_crops"]
 
 PEOPLE_AT_ONCE = 64  # bounds the memory of crops and heatmaps, however many boxes there are
 DECIMALS = 4
@@ -73,12 +73,8 @@ class PoseEstimator:
     """
 
     def __init__(self, session: "Session", *, flip_test: bool = False) -> None:
-        skeleton = session.spec.skeleton
-        if flip_test and not skeleton.flip_pairs:
-            raise InputError(
-                f"the flip test needs to know which keypoints change places in a mirrored image, but the skeleton {skeleton.name!r} "
-                "has no flip pairs: leave it out, or convert the model with a skeleton file that has them"
-            )
+        if flip_test:
+            check_flip_test(session.spec.skeleton)
         self._session = session
         self._flip_test = flip_test
 
@@ -106,6 +102,19 @@ class PoseEstimator:
         return Poses(keypoints_xy=keypoints_xy, scores=scores, boxes_xyxy=boxes_xyxy.astype(np.float32), skeleton=spec.skeleton)
 
 
+def check_flip_test(skeleton: Skeleton) -> None:
+    """Check that heatmaps of mirrored crops can be put back in place.
+
+    Raises:
+        InputError: the skeleton doesn't say which keypoints change places.
+    """
+    if not skeleton.flip_pairs:
+        raise InputError(
+            f"the flip test needs to know which keypoints change places in a mirrored image, but the skeleton {skeleton.name!r} "
+            "has no flip pairs: leave it out, or convert the model with a skeleton file that has them"
+        )
+
+
 def run_crops(session: "Session", batch: npt.NDArray[np.float32], *, flip_test: bool = False) -> npt.NDArray[np.float32]:
     """Compute the heatmaps of crops.
 
@@ -116,7 +125,12 @@ def run_crops(session: "Session", batch: npt.NDArray[np.float32], *, flip_test: 
 
     Returns:
         (N, K, H/4, W/4) float32.
+
+    Raises:
+        InputError: see ``check_flip_test``.
     """
+    if flip_test:
+        check_flip_test(session.spec.skeleton)
     heatmaps = session.run(batch)
     if not flip_test:
         return heatmaps

@@ -15,6 +15,7 @@ __all__ = ["Skeleton", "get_skeleton", "list_skeletons", "load_skeleton"]
 
 MAX_KEYPOINTS = 10_000
 MAX_BYTES = 4 << 20
+MIN_SIGMA, MAX_SIGMA = 1e-4, 1.0  # outside, OKS is 0 or 1 wherever a keypoint lies
 BUILT_IN = Path(__file__).parent / "skeletons"
 
 
@@ -27,7 +28,7 @@ class Skeleton:
         keypoints: K unique keypoint names, in the order of the model's heatmaps.
         links: pairs of names to join with a line.
         flip_pairs: pairs of names that change places when the image is mirrored.
-        sigmas: K per-keypoint OKS constants, or empty where the data set defines none.
+        sigmas: K per-keypoint OKS constants, 0.0001 to 1, or empty where the data set defines none.
     """
 
     name: str
@@ -51,6 +52,12 @@ class Skeleton:
             raise SpecError(f"skeleton {self.name!r} has a keypoint in two flip pairs")
         if self.sigmas and len(self.sigmas) != len(self.keypoints):
             raise SpecError(f"skeleton {self.name!r} has {len(self.sigmas)} sigmas for {len(self.keypoints)} keypoints")
+        for keypoint, sigma in zip(self.keypoints, self.sigmas, strict=False):
+            if not MIN_SIGMA <= sigma <= MAX_SIGMA:  # false for NaN, too
+                raise SpecError(
+                    f"skeleton {self.name!r}: the sigma of {keypoint!r} is {sigma!r}; allowed: {MIN_SIGMA} to {MAX_SIGMA}, a share of the "
+                    "person's size (COCO's lie between 0.025 and 0.107); leave sigmas out where the data set defines none"
+                )
 
     @property
     def flip_order(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import edgepose
 from edgepose.artifact import Artifact
 from edgepose.errors import InputError
+from edgepose.estimator import check_flip_test
 from edgepose.evaluation.annotations import load_annotations
 from edgepose.evaluation.dataset import Annotations, People, Score, select_pictures
 from edgepose.evaluation.inference import Decoding, Found, Pictures, picture_path
@@ -104,9 +105,12 @@ def open_data(request: Request, spec: ModelSpec) -> DataSet:
     """Read annotations and detections, and look whether the pictures are there.
 
     Raises:
-        InputError: a file can't be used, doesn't fit the model's keypoints, or pictures are missing.
+        InputError: a file can't be used, doesn't fit the model's keypoints, pictures are missing, or the flip test is asked for and the
+            skeleton has no flip pairs.
         SpecError: a file has wrong content.
     """
+    if request.flip_test:
+        check_flip_test(spec.skeleton)
     if not request.images.is_dir():
         raise InputError(f"no folder {str(request.images)!r} of pictures")
     annotations = load_annotations(request.annotations, keypoints=spec.keypoints)

@@ -10,6 +10,7 @@ import numpy as np
 from edgepose.artifact import Artifact
 from edgepose.boxes import BoxFile
 from edgepose.errors import InputError
+from edgepose.estimator import check_flip_test
 from edgepose.evaluation.dataset import People
 from edgepose.evaluation.inference import Found, Pictures
 from edgepose.evaluation.oks import AREA_OF_BOX
@@ -69,9 +70,11 @@ def label_folder(
         progress: is told how many people are done, of how many.
 
     Raises:
-        InputError: no photos, no boxes for them, or the file can't be written.
+        InputError: no photos, no boxes for them, a flip test without flip pairs, or the file can't be written.
         EdgePoseError: see ``run_model``.
     """
+    if flip_test:
+        check_flip_test(artifact.spec.skeleton)
     photos = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not photos:
         raise InputError(f"no photos in {str(folder)!r}; known suffixes: {', '.join(SUFFIXES)}")

@@ -60,6 +60,11 @@ def test_unnamed() -> None:
         ({"links": [["a", "z"]]}, "doesn't have: z"),
         ({"flip_pairs": [["a", "b"], ["b", "c"]]}, "in two flip pairs"),
         ({"sigmas": [0.1]}, "1 sigmas for 3 keypoints"),
+        ({"sigmas": [0.1, 0, 0.1]}, "the sigma of 'b' is 0.0; allowed: 0.0001 to 1.0"),
+        ({"sigmas": [0.1, 0.1, -0.1]}, "the sigma of 'c' is -0.1"),
+        ({"sigmas": [26, 25, 25]}, "the sigma of 'a' is 26.0"),
+        ({"sigmas": [1e-9, 0.1, 0.1]}, "the sigma of 'a' is 1e-09"),
+        ({"sigmas": [0.1, 0.1, float("nan")]}, "expected a finite number"),
         ({"colour": "red"}, "unknown field"),
     ],
 )
@@ -68,6 +73,12 @@ def test_bad_skeleton_files(tmp_path: Path, change: dict[str, object], message: 
     file.write_text(json.dumps({"name": "mine", "keypoints": ["a", "b", "c"]} | change))
     with pytest.raises(SpecError, match=message):
         load_skeleton(file)
+
+
+@pytest.mark.parametrize("sigma", [float("nan"), float("inf"), 0.0, -0.05])
+def test_sigmas_are_checked_wherever_a_skeleton_is_made(sigma: float) -> None:
+    with pytest.raises(SpecError, match="the sigma of 'b' is"):
+        Skeleton(name="mine", keypoints=("a", "b"), sigmas=(0.05, sigma))
 
 
 def test_missing_skeleton_file(tmp_path: Path) -> None:

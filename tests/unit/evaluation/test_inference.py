@@ -10,6 +10,7 @@ from edgepose.evaluation.inference import MAX_CROPS, Pictures, find_keypoints, p
 from edgepose.heatmap import to_image
 from edgepose.image import read_image
 from edgepose.runtime import load
+from edgepose.skeleton import Skeleton
 
 COUNTS = [3, 0, 1, MAX_CROPS + 5, 2]
 
@@ -68,6 +69,16 @@ def test_the_flip_test_is_the_estimators(artifacts, drawn):
         np.testing.assert_allclose(flipped.keypoints, expected(session, folder, annotations, people, flip_test=True), atol=2e-4)
         plain = find_keypoints(session, pictures_of(annotations), people, folder)
     assert np.abs(flipped.keypoints - plain.keypoints).max() > 1e-3
+
+
+def test_the_flip_test_needs_flip_pairs(artifacts, drawn, monkeypatch):
+    folder, annotations, people = drawn
+    with load(artifacts.path("onnx"), threads=1) as session:
+        monkeypatch.setattr(session, "spec", dataclasses.replace(session.spec, skeleton=Skeleton.unnamed(17)))
+        with pytest.raises(InputError, match="'unnamed-17' has no flip pairs"):
+            PoseEstimator(session, flip_test=True)
+        with pytest.raises(InputError, match="'unnamed-17' has no flip pairs"):
+            find_keypoints(session, pictures_of(annotations), people, folder, flip_test=True)
 
 
 def test_decoding_like_transformers_is_another(artifacts, drawn):

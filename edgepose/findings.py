@@ -14,7 +14,7 @@ Severity = Literal["note", "warning", "error"]
 """``note``: figures are what they would be without it. ``warning``: they may not be what they seem. ``error``: refused."""
 
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-_EXAMPLE_CHARACTERS = 80
+_EXAMPLE_CHARACTERS = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,5 +116,5 @@ class Findings:
 
 
 def shorten(text: str) -> str:
-    """Return at most 80 characters of a text."""
+    """Return at most 160 characters of a text."""
     return text if len(text) <= _EXAMPLE_CHARACTERS else text[: _EXAMPLE_CHARACTERS - 1] + "…"

@@ -47,6 +47,8 @@ def open_acceptance(checkpoint: "Checkpoint", options: argparse.Namespace, progr
     from edgepose.models import save_checkpoint
 
     data = open_data(read_request(options), checkpoint.spec)
+    for finding in data.findings:
+        progress.print(f"edgepose convert: {finding.severity}: {finding}")
     run = RunOptions()
     with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
         original = Path(folder) / f"{checkpoint.spec.name}.safetensors"

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,8 @@ from edgepose.cli.evaluation_options import add_data_options, add_run_options, r
 from edgepose.cli.options import add_device_options, add_json_option
 from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
+from edgepose.errors import EdgePoseError
+from edgepose.findings import Finding, Findings
 from edgepose.printable import printable
 
 if TYPE_CHECKING:
@@ -52,7 +54,13 @@ def run(options: argparse.Namespace) -> int:
     from edgepose.evaluation.results_file import save_results
 
     artifact = open_artifact(options.artifact)
-    data = open_data(read_request(options), artifact.spec)
+    findings = Findings()
+    try:
+        data = open_data(read_request(options), artifact.spec, findings)
+    except EdgePoseError:
+        _say(finding for finding in findings if finding.severity == "warning")  # they may explain it
+        raise
+    _say(findings)
     if options.save_results:
         find_sigmas(artifact.spec.skeleton)  # an error now rather than after the run
     if options.shard:
@@ -74,6 +82,11 @@ def run(options: argparse.Namespace) -> int:
         _print(evaluation, written)
     # Pictures that nobody agreed to leave out are a failure, though the rest has been measured.
     return int(bool(evaluation.unusable))
+
+
+def _say(findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        print(f"edgepose evaluate: {finding.severity}: {finding}", file=sys.stderr)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -143,6 +156,8 @@ def _print(evaluation: "Evaluation", written: Sequence[Path]) -> None:
     )
     for reason, count in evaluation.left_out.items():
         print(printable(f"left out: {count} {reason}"))
+    for finding in (*evaluation.warnings, *evaluation.notes):
+        print(printable(f"{finding.severity}: {finding}"))
     if not evaluation.complete:
         print("these are the figures of a part of the data set, not of the whole")
     for line in evaluation.unusable:

@@ -34,6 +34,11 @@ def add_data_options(parser: "argparse.ArgumentParser | argparse._ArgumentGroup"
         help="decode heatmaps as published, or as transformers' image processor does (default: published)",
     )
     parser.add_argument("--skip-missing", action="store_true", help="evaluate the rest where pictures are missing")
+    parser.add_argument(
+        "--keypoints-as-listed",
+        action="store_true",
+        help="take the annotations' keypoints for the model's, in their order, where their names can't be compared; the result says so",
+    )
 
 
 def read_request(options: argparse.Namespace) -> "Request":
@@ -49,6 +54,7 @@ def read_request(options: argparse.Namespace) -> "Request":
         flip_test=options.flip,
         decoding=options.decode,
         skip_missing=options.skip_missing,
+        keypoints_as_listed=options.keypoints_as_listed,
     )
 
 

@@ -122,6 +122,8 @@ def _accuracy(evaluation: Evaluation) -> str:
         bounds = "" if between is None else f" (95 % interval {between.low:+.2f} to {between.high:+.2f})"
         baseline = markdown_code(comparison.baseline.artifact)
         text += f" Against {baseline} it loses {comparison.drop:+.2f} points of {markdown_text(comparison.primary)}{bounds}."
+    for warning in evaluation.warnings:
+        text += f" **Warning**: {markdown_text(str(warning))}."
     return "\n".join([*rows, "", text])
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ class Annotations:
     Attributes:
         source: the file's name, for messages and records.
         sha256: of its bytes, in hex.
-        keypoint_names: the K names that the file itself states, or empty.
+        keypoint_names: the K names that the file itself states (COCO-WholeBody's: those of the body), or empty.
         picture_ids: int64 (I,).
         file_names: I names, relative to the folder of the pictures.
         ids: int64 (N,), unique.
@@ -33,6 +33,8 @@ class Annotations:
         stated_keypoints: int64 (N,), number of labelled keypoints: as the file says where it does, else counted. CrowdPose's files count
             only visible ones. ``None``: counted.
         skipped: reason → how many annotations could not be used.
+        stated_ids: I ids as the file states them, where ``picture_ids`` had to number them; else empty.
+        stated_categories: number in ``categories`` → the id as the file states it, where they had to be numbered; else empty.
     """
 
     source: str
@@ -52,6 +54,16 @@ class Annotations:
     head_sizes: NDArray[np.float64] | None = None
     stated_keypoints: NDArray[np.int64] | None = None
     skipped: Mapping[str, int]
+    stated_ids: tuple[object, ...] = ()
+    stated_categories: Mapping[int, object] = field(default_factory=dict)
+
+    def stated_id(self, picture: int) -> object:
+        """Return a picture's id as the file states it."""
+        return self.stated_ids[picture] if self.stated_ids else int(self.picture_ids[picture])
+
+    def stated_category(self, category: int) -> object:
+        """Return a category's id as the file states it."""
+        return self.stated_categories.get(category, category)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,6 +127,7 @@ def select_pictures(
         picture_ids=annotations.picture_ids[kept],
         file_names=tuple(name for name, stays in zip(annotations.file_names, kept, strict=True) if stays),
         picture_sizes=annotations.picture_sizes[kept],
+        stated_ids=tuple(identity for identity, stays in zip(annotations.stated_ids, kept, strict=False) if stays),
         ids=annotations.ids[rows],
         pictures=number[annotations.pictures[rows]],
         categories=annotations.categories[rows],

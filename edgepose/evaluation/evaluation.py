@@ -17,12 +17,16 @@ from edgepose.errors import InputError
 from edgepose.estimator import check_flip_test
 from edgepose.evaluation.annotations import load_annotations
 from edgepose.evaluation.dataset import Annotations, People, Score, select_pictures
-from edgepose.evaluation.inference import Decoding, Found, Pictures, picture_path
-from edgepose.evaluation.people import annotated_people, detected_people
+from edgepose.evaluation.detections import detected_people
+from edgepose.evaluation.inference import Decoding, Found, Pictures
+from edgepose.evaluation.keypoint_names import is_unnamed
+from edgepose.evaluation.people import annotated_people
+from edgepose.evaluation.picture_files import locate_pictures
 from edgepose.evaluation.protocols import Protocol, choose_protocol
 from edgepose.evaluation.result import Conditions, Evaluation, Interval, Work
 from edgepose.evaluation.running import RunOptions, run_model
 from edgepose.evaluation.shards import Shard, ShardRecord, merge_shards, pictures_of_shard
+from edgepose.findings import Finding, Findings
 from edgepose.spec import ModelSpec
 
 __all__ = ["DataSet", "Judged", "Request", "bootstrap", "evaluate", "evaluate_shard", "judge", "merge", "open_data"]
@@ -44,6 +48,7 @@ class Request:
         flip_test: average with mirrored crops.
         decoding: how heatmaps become keypoints.
         skip_missing: evaluate the rest where pictures are missing, instead of refusing.
+        keypoints_as_listed: keypoint names that can't be compared with the model's are taken for the same, in their order.
     """
 
     annotations: Path
@@ -54,6 +59,7 @@ class Request:
     flip_test: bool = False
     decoding: Decoding = "published"
     skip_missing: bool = False
+    keypoints_as_listed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +73,7 @@ class DataSet:
         protocol: how it is judged.
         detections_sha256: of the detections' bytes, or ``None``.
         missing: bool (I,): pictures that have boxes but no file.
+        findings: what is odd about the files.
     """
 
     request: Request
@@ -75,6 +82,7 @@ class DataSet:
     protocol: Protocol
     detections_sha256: str | None
     missing: NDArray[np.bool_]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def pictures(self) -> Pictures:
@@ -101,36 +109,56 @@ class Judged:
     spec: ModelSpec
 
 
-def open_data(request: Request, spec: ModelSpec) -> DataSet:
+def open_data(request: Request, spec: ModelSpec, findings: Findings | None = None) -> DataSet:
     """Read annotations and detections, and look whether the pictures are there.
+
+    Args:
+        request: what to read.
+        spec: of the model.
+        findings: is told what is odd about the files, also where an error is raised in the end.
 
     Raises:
         InputError: a file can't be used, doesn't fit the model's keypoints, pictures are missing, or the flip test is asked for and the
             skeleton has no flip pairs.
         SpecError: a file has wrong content.
     """
+    findings = Findings() if findings is None else findings
     if request.flip_test:
         check_flip_test(spec.skeleton)
     if not request.images.is_dir():
         raise InputError(f"no folder {str(request.images)!r} of pictures")
-    annotations = load_annotations(request.annotations, keypoints=spec.keypoints)
-    protocol = choose_protocol(request.protocol, annotations, spec.skeleton)
+    names = () if is_unnamed(spec.skeleton) else spec.skeleton.keypoints
+    annotations = load_annotations(request.annotations, keypoints=spec.keypoints, names=names, findings=findings)
+    protocol = choose_protocol(request.protocol, annotations, spec.skeleton, as_listed=request.keypoints_as_listed, findings=findings)
     if request.detections is None:
         people, sha256 = annotated_people(annotations), None
     else:
-        people = detected_people(request.detections, annotations, min_score=request.min_score)
+        people = detected_people(request.detections, annotations, min_score=request.min_score, findings=findings)
         sha256 = hashlib.sha256(request.detections.read_bytes()).hexdigest()
-    missing = np.zeros(len(annotations.file_names), np.bool_)
-    for index in np.unique(people.pictures):
-        missing[index] = not picture_path(request.images, annotations.file_names[index]).is_file()
+    if not len(people):
+        reasons = ", ".join(f"{count} {why}" for why, count in people.skipped.items())
+        raise InputError(
+            f"{request.annotations}: there is nobody to look for: each of the {len(annotations.ids)} is left out ({reasons}); "
+            "people need labelled keypoints and a box: left, top, width, height in pixels"
+        )
+    wanted = np.zeros(len(annotations.file_names), np.bool_)
+    wanted[people.pictures] = True
+    located, missing = locate_pictures(request.images, annotations.file_names, wanted, findings)
     if missing.any() and (not request.skip_missing or missing[people.pictures].all()):
-        names = ", ".join(annotations.file_names[index] for index in np.flatnonzero(missing)[:3])
+        shown_names = ", ".join(annotations.file_names[index] for index in np.flatnonzero(missing)[:3])
         hint = "name another folder" if missing[people.pictures].all() else "or evaluate the rest with --skip-missing"
         raise InputError(
-            f"{missing.sum()} of the {len(np.unique(people.pictures))} pictures with people aren't in {str(request.images)!r} "
-            f"(such as {names}); {hint}"
+            f"{missing.sum()} of the {wanted.sum()} pictures with people aren't in {str(request.images)!r} (such as {shown_names}); {hint}"
         )
-    return DataSet(request=request, annotations=annotations, people=people, protocol=protocol, detections_sha256=sha256, missing=missing)
+    return DataSet(
+        request=request,
+        annotations=dataclasses.replace(annotations, file_names=located),
+        people=people,
+        protocol=protocol,
+        detections_sha256=sha256,
+        missing=missing,
+        findings=tuple(findings),
+    )
 
 
 def evaluate(
@@ -204,6 +232,8 @@ def judge(data: DataSet, found: Found, conditions: Conditions, work: Work, spec:
         people=int((~np.isnan(found.keypoints[:, 0, 0])).sum()),
         pictures_sha256=f"{found.digest:064x}",
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        warnings=tuple(finding for finding in data.findings if finding.severity == "warning"),
+        notes=tuple(finding for finding in data.findings if finding.severity == "note"),
     )
     return Judged(evaluation=evaluation, score=score, kept=kept, keypoints=found.keypoints, spec=spec)
 
@@ -290,5 +320,6 @@ def _conditions(artifact: Artifact, data: DataSet) -> Conditions:
         protocol=data.protocol.name,
         flip_test=request.flip_test,
         decoding=request.decoding,
+        keypoints_as_listed=request.keypoints_as_listed,
         edgepose=edgepose.__version__,
     )

@@ -228,7 +228,8 @@ class _Run:
         image = decode_image(content, name)
         width, height = (int(side) for side in self._pictures.sizes[picture])
         if width and height and (height, width) != image.shape[:2]:
-            raise InputError(f"the picture is {image.shape[1]}×{image.shape[0]} pixels, but the annotations say {width}×{height}")
+            turned = " (turned by its EXIF orientation, or exchanged)" if (width, height) == image.shape[:2] else ""
+            raise InputError(f"the picture is {image.shape[1]}×{image.shape[0]} pixels, but the annotations say {width}×{height}{turned}")
         crops = crop(image, check_boxes(self._people.boxes_xyxy[group], image.shape), self._spec.input, self._spec.codec)
         self._sizes[picture] = image.shape[1::-1]
         self._digests[picture] = int.from_bytes(hashlib.sha256(name.encode() + b"\0" + content).digest(), "big")

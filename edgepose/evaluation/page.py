@@ -51,6 +51,8 @@ def format_page(data: DataSet, judged: Judged, baseline: Judged, comparison: Com
         f"<h1>{html.escape(title)}</h1>",
         f'<p class="note">{html.escape(_where(result))}</p>',
         "" if result.complete else '<p class="warning">Only a part of the data set could be used; see the JSON result.</p>',
+        *(f'<p class="warning">Warning: {html.escape(str(warning))}</p>' for warning in result.warnings),
+        *(f'<p class="note">{html.escape(str(note))}</p>' for note in result.notes),
         _metrics(result, comparison),
         f"<p>{html.escape(_verdict(comparison))}</p>",
         _shifts(comparison),

@@ -10,6 +10,7 @@ from edgepose.document import describe, from_document, read_json, to_document
 from edgepose.errors import SpecError
 from edgepose.evaluation.inference import Decoding
 from edgepose.files import write_text
+from edgepose.findings import Finding
 
 __all__ = ["Comparison", "Conditions", "Evaluation", "Interval", "KeypointShift", "Work", "load_evaluation", "save_evaluation"]
 
@@ -50,6 +51,7 @@ class Conditions:
         flip_test: whether heatmaps were averaged with those of mirrored crops.
         decoding: how heatmaps became keypoints.
         edgepose: version.
+        keypoints_as_listed: whether keypoint names that can't be compared with the model's were taken for the same.
     """
 
     model: str
@@ -64,6 +66,7 @@ class Conditions:
     flip_test: bool
     decoding: Decoding
     edgepose: str
+    keypoints_as_listed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +162,8 @@ class Evaluation:
         pictures_sha256: hash over names and bytes of all pictures read, whatever their order.
         date: ISO 8601, UTC.
         comparison: with a baseline, if one was given.
+        warnings: what is odd about the files, so that figures may not mean what they seem to.
+        notes: what was mended or chosen, and doesn't change what the figures mean.
     """
 
     conditions: Conditions
@@ -175,6 +180,8 @@ class Evaluation:
     pictures_sha256: str
     date: str
     comparison: Comparison | None = field(default=None)
+    warnings: tuple[Finding, ...] = ()
+    notes: tuple[Finding, ...] = ()
 
     def to_json(self) -> str:
         """Return indented JSON text with the format's version."""

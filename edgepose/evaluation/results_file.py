@@ -29,8 +29,8 @@ def save_results(data: DataSet, judged: Judged, path: Path) -> None:
         with staged_file(path) as staged, staged.open("w", encoding="utf-8") as file:
             for number in range(len(detections)):
                 entry = {
-                    "image_id": int(annotations.picture_ids[detections.pictures[number]]),
-                    "category_id": int(detections.categories[number]),
+                    "image_id": annotations.stated_id(int(detections.pictures[number])),
+                    "category_id": annotations.stated_category(int(detections.categories[number])),
                     "keypoints": np.asarray(detections.keypoints[number], np.float64).ravel().tolist(),
                     "score": float(detections.scores[number]),
                 }

@@ -6,14 +6,17 @@
 - ``pck``: plain PCK
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import InputError
+from edgepose.evaluation import kinds
+from edgepose.evaluation.categories import WHOLEBODY_PARTS
 from edgepose.evaluation.dataset import Annotations, People, Score
+from edgepose.evaluation.keypoint_names import agreement, check_names, is_unnamed
 from edgepose.evaluation.protocols.aic import score_aic
 from edgepose.evaluation.protocols.ap10k import score_ap10k
 from edgepose.evaluation.protocols.coco import score_coco
@@ -21,6 +24,7 @@ from edgepose.evaluation.protocols.crowdpose import score_crowdpose
 from edgepose.evaluation.protocols.mpii import score_mpii
 from edgepose.evaluation.protocols.pck import score_pck
 from edgepose.evaluation.protocols.wholebody import score_wholebody
+from edgepose.findings import Findings
 from edgepose.skeleton import Skeleton, get_skeleton
 from edgepose.spec import ModelSpec
 
@@ -56,8 +60,17 @@ PROTOCOLS = {
 }
 
 
-def choose_protocol(name: str | None, annotations: Annotations, skeleton: Skeleton) -> Protocol:
+def choose_protocol(
+    name: str | None, annotations: Annotations, skeleton: Skeleton, *, as_listed: bool = False, findings: Findings | None = None
+) -> Protocol:
     """Return the protocol of that name, or the one that annotations and model suggest.
+
+    Args:
+        name: as in ``PROTOCOLS``, or ``None``.
+        annotations: their keypoint names must be the model's, one by one, where they have any.
+        skeleton: the model's.
+        as_listed: see ``check_names``.
+        findings: is told what couldn't be compared.
 
     Raises:
         InputError: there is none of that name, several would do, or the model's keypoints aren't those of the protocol or the annotations.
@@ -69,8 +82,14 @@ def choose_protocol(name: str | None, annotations: Annotations, skeleton: Skelet
         raise InputError(f"no protocol is called {name!r}; known: {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[name]
     if protocol.skeleton:
-        _check_order(skeleton, get_skeleton(protocol.skeleton).keypoints, f"the protocol {name}")
-    _check_order(skeleton, annotations.keypoint_names, annotations.source)
+        own = get_skeleton(protocol.skeleton).keypoints
+        check_names(skeleton, own, f"the protocol {name}", as_listed=as_listed, findings=findings)
+    stated = annotations.keypoint_names
+    if len(stated) == WHOLEBODY_PARTS["keypoints"] != len(skeleton.keypoints):
+        stated += skeleton.keypoints[len(stated) :]  # COCO-WholeBody's files name the body alone
+    check_names(skeleton, stated, annotations.source, as_listed=as_listed, findings=findings)
+    if findings is not None and is_unnamed(skeleton) and stated:
+        findings.add(kinds.MODEL_UNNAMED, skeleton.name, count=0)
     return protocol
 
 
@@ -81,10 +100,10 @@ def _guess_name(annotations: Annotations, skeleton: Skeleton) -> str:
     if annotations.crowd_index is not None and count == len(get_skeleton("crowdpose").keypoints):
         return "crowdpose"
     candidates = [name for name in ("coco", "wholebody", "aic", "ap10k", "crowdpose") if len(get_skeleton(name).keypoints) == count]
-    names = annotations.keypoint_names if skeleton.keypoints == Skeleton.unnamed(count).keypoints else skeleton.keypoints
-    agreement = {candidate: _agreement(names, get_skeleton(candidate).keypoints) for candidate in candidates}
-    if any(agreement.values()):
-        return max(candidates, key=agreement.__getitem__)
+    names = annotations.keypoint_names if is_unnamed(skeleton) else skeleton.keypoints
+    agreeing = {candidate: agreement(names, get_skeleton(candidate).keypoints) for candidate in candidates}
+    if any(agreeing.values()):
+        return max(candidates, key=agreeing.__getitem__)
     if len(candidates) == 1:
         return candidates[0]
     if "coco" in candidates:
@@ -95,29 +114,3 @@ def _guess_name(annotations: Annotations, skeleton: Skeleton) -> str:
             "name the protocol"
         )
     return "coco" if skeleton.sigmas else "pck"
-
-
-def _agreement(names: Sequence[str], others: Sequence[str]) -> int:
-    return sum(_plain(name) == _plain(other) for name, other in zip(names, others, strict=False))
-
-
-def _check_order(skeleton: Skeleton, names: Sequence[str], whose: str) -> None:
-    """Refuse a skeleton that has the same keypoints in another order: its figures would look right."""
-    if names and len(names) != len(skeleton.keypoints):
-        raise InputError(f"{whose} has {len(names)} keypoints, the model's skeleton {skeleton.name!r} {len(skeleton.keypoints)}")
-    places = {_plain(name): place for place, name in enumerate(names)}
-    for place, name in enumerate(skeleton.keypoints):
-        if places.get(_plain(name), place) != place:
-            raise InputError(
-                f"keypoint {place} of the model's skeleton {skeleton.name!r} is {name}, but of {whose} it is {names[place]}: "
-                "take a model and annotations of the same data set"
-            )
-
-
-def _plain(name: str) -> str:
-    """``L_Eye``, ``left eye`` and ``left_eye`` are one name."""
-    plain = name.lower().replace(" ", "_").replace("-", "_")
-    for short, long in (("l_", "left_"), ("r_", "right_")):
-        if plain.startswith(short):
-            plain = long + plain.removeprefix(short)
-    return plain.replace("_f_paw", "_front_paw").replace("_b_paw", "_back_paw")

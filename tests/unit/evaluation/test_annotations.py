@@ -90,7 +90,7 @@ def test_wholebody_joins_its_lists(tmp_path: Path) -> None:
     assert annotations.keypoints.shape == (2, 133, 3)
     assert annotations.keypoints[0, 17:, 0].tolist() == list(range(17, 133))
     assert not annotations.keypoints[1].any()
-    assert annotations.keypoint_names == ()
+    assert annotations.keypoint_names == tuple(f"k{k}" for k in range(17)), "the file names the body alone"
     # The same file serves a model of the body alone.
     assert load(tmp_path, document).keypoints.shape == (2, 17, 3)
 
@@ -106,14 +106,11 @@ def _set(where: str, value: object) -> Callable[[Document], None]:
     ("change", "reason"),
     [
         (_set("image_id", 77), "annotations of unknown pictures"),
-        (_set("category_id", 3), "annotations of categories without keypoints"),
+        (_set("category_id", 3), "annotations of categories that the file doesn't list"),
         (_set("bbox", [1, 2, 3]), "annotations without a usable box"),
         (_set("bbox", [1, 2, -3, 4]), "annotations without a usable box"),
         (_set("bbox", [1, 2, float("nan"), 4]), "annotations without a usable box"),
         (_set("bbox", None), "annotations without a usable box"),
-        (_set("area", "big"), "annotations with an unusable area"),
-        (_set("area", float("inf")), "annotations with an unusable area"),
-        (_set("keypoints", [0.0] * 50 + [float("nan")]), "annotations with keypoints that aren't finite numbers"),
         (_set("keypoints", [True] * 51), "annotations with keypoints that aren't finite numbers"),
         (_set("keypoints", "none"), "annotations with keypoints that aren't finite numbers"),
         (_set("keypoints", [1] * 48), "annotations with another number of keypoints than the others"),
@@ -168,23 +165,22 @@ def _change(path: str, value: object) -> Callable[[Document], object]:
         (_change("annotations", []), SpecError, "none of its 0 annotations has a labelled keypoint"),
         (_change("categories", {}), SpecError, "no list of objects 'categories'"),
         (_change("images.0.id", 4), SpecError, "two images have the id 4"),
-        (_change("images.0.id", "9"), SpecError, "'id' is '9'; expected a whole number"),
-        (_change("images.0.id", 2**64), SpecError, "whole number"),
+        (_change("images.0.id", 4.0), SpecError, "two images have the id 4"),
+        (_change("images.0.id", [9]), SpecError, "'id' is .* expected a whole number or text"),
+        (_change("images.0.id", True), SpecError, "'id' is True"),
+        (_change("images.0.id", float("nan")), SpecError, "'id' is nan"),
         (_change("images.0.width", -1), SpecError, "'width' is -1"),
-        (_change("images.0.file_name", "../secret.jpg"), SpecError, "leads out of the folder"),
-        (_change("images.0.file_name", "/etc/passwd"), SpecError, "leads out of the folder"),
-        (_change("images.0.file_name", "a\\..\\..\\b.jpg"), SpecError, "leads out of the folder"),
-        (_change("images.0.file_name", "C:\\b.jpg"), SpecError, "leads out of the folder"),
+        (_change("images.0.width", 10**12), SpecError, "'width' is 1000000000000; expected pixels"),
+        (_change("images.0.width", 10**399), SpecError, "'width' is a number of more than 60 digits"),
         (_change("images.0.file_name", ""), SpecError, "expected text"),
         (_change("images.0.file_name", ...), SpecError, "file name is None"),
-        (_change("annotations.1.id", 7), SpecError, "annotation 1 has the id 7, which an earlier one has"),
-        (_change("annotations.0.id", ...), SpecError, "'id' is None"),
-        (_change("annotations.0.id", True), SpecError, "'id' is True"),
+        (_change("annotations.0.image_id", [4]), SpecError, "'image_id' is"),
         (_change("annotations.0.category_id", 1.5), SpecError, "'category_id' is 1.5"),
-        (_change("annotations.0.iscrowd", "no"), SpecError, "'iscrowd' is 'no'"),
-        (_change("annotations.0.num_keypoints", "all"), SpecError, "'num_keypoints' is 'all'"),
+        (_change("annotations.0.iscrowd", "maybe"), SpecError, "'iscrowd' is 'maybe'"),
+        (_change("annotations.0.iscrowd", 2), SpecError, "'iscrowd' is 2"),
         (_change("annotations.0.keypoints", [0] * 51), SpecError, "none of its 2 annotations has a labelled keypoint"),
         (_change("annotations.0.image_id", 1), SpecError, "left out: 1 annotations of unknown pictures"),
+        (_change("annotations.0.keypoints", [1.5, 2.5] * 17), SpecError, "expected a keypoint file: x, y and visibility of 17"),
         (_change("categories.0.keypoints", ["a", "b"]), InputError, r"annotates 2 keypoints \(a, b …\), but the model finds 17"),
         (_change("categories", [{"id": 1, "keypoints": ["a"]}, {"id": 2, "keypoints": ["b"]}]), SpecError, "2 different sets"),
         (lambda document: "text", SpecError, "no list of objects 'images'"),
@@ -273,7 +269,7 @@ def _people(**changed: object) -> list[Document]:
         (lambda folder: write_mpii(folder, _people(scale=0)), SpecError, "person 1: center is .* scale 0"),
         (lambda folder: write_mpii(folder, _people(center=[1])), SpecError, "person 1: center is"),
         (lambda folder: write_mpii(folder, _people(center=[1, float("nan")])), SpecError, "person 1: center is"),
-        (lambda folder: write_mpii(folder, _people(image="../a.jpg")), SpecError, "leads out of the folder"),
+        (lambda folder: write_mpii(folder, _people(image=7)), SpecError, "file name is 7"),
         (lambda folder: write_mpii(folder, pos_gt_src=np.zeros((16, 2, 5))), SpecError, r"pos_gt_src has shape \(16, 2, 5\)"),
         (lambda folder: write_mpii(folder, jnt_missing=None), SpecError, "no numbers 'jnt_missing'"),
         (lambda folder: write_mpii(folder, pos_gt_src=np.full((16, 2, 3), np.nan)), SpecError, "aren't finite"),

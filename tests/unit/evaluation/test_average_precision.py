@@ -15,8 +15,9 @@ from reference_ap import average_precision
 from edgepose.errors import InputError, MissingDependencyError
 from edgepose.evaluation.annotations import WHOLEBODY_PARTS
 from edgepose.evaluation.dataset import Annotations, People, Score
+from edgepose.evaluation.detections import detected_people
 from edgepose.evaluation.nms import Detections, select_people
-from edgepose.evaluation.people import annotated_people, detected_people
+from edgepose.evaluation.people import annotated_people
 from edgepose.evaluation.protocols import PROTOCOLS
 from edgepose.skeleton import Skeleton, get_skeleton
 

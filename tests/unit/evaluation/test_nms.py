@@ -8,9 +8,9 @@ import pytest
 from coco_like import detect, find, load, make_document, make_spec, write
 
 from edgepose.crop import pad_boxes
+from edgepose.evaluation.detections import detected_people
 from edgepose.evaluation.nms import person_scores, select_people, suppress
 from edgepose.evaluation.oks import keypoint_similarities, oks
-from edgepose.evaluation.people import detected_people
 from edgepose.skeleton import get_skeleton
 
 SIGMAS = get_skeleton("coco").sigmas

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edgepose.errors import InputError
 from edgepose.evaluation.dataset import Annotations, People
-from edgepose.evaluation.people import annotated_people, detected_people
+from edgepose.evaluation.detections import detected_people
+from edgepose.evaluation.people import annotated_people
 from edgepose.evaluation.protocols import PROTOCOLS
 from edgepose.evaluation.protocols.pck import pck
 from edgepose.skeleton import Skeleton, get_skeleton

@@ -10,7 +10,8 @@ from coco_like import Document, load, make_document, write
 
 from edgepose.boxes import check_boxes
 from edgepose.errors import EdgePoseError, InputError, SpecError
-from edgepose.evaluation.people import annotated_people, detected_people
+from edgepose.evaluation.detections import detected_people
+from edgepose.evaluation.people import annotated_people
 
 
 def document(*people: Document) -> Document:
@@ -46,14 +47,9 @@ def test_who_is_left_out(tmp_path: Path) -> None:
         ),
     )
     people = annotated_people(annotations)
-    assert people.annotations.tolist() == [7, 8, 0]  # by picture, then as in the file
-    assert people.pictures.tolist() == [0, 0, 1]
-    assert people.skipped == {
-        "crowds": 1,
-        "people without labelled keypoints": 2,
-        "people without area": 1,
-        "boxes that can't be used": 2,
-    }
+    assert people.annotations.tolist() == [3, 4, 7, 8, 0]  # by picture, then as in the file
+    assert people.pictures.tolist() == [0, 0, 0, 0, 1]
+    assert people.skipped == {"crowds": 1, "people without labelled keypoints": 1, "boxes that can't be used": 2}
 
 
 def test_pictures_of_unknown_size_have_no_border(tmp_path: Path) -> None:
@@ -119,15 +115,23 @@ def test_detections_of_every_annotated_category_count(tmp_path: Path) -> None:
         ({"annotations": []}, SpecError, "isn't a list of objects"),
         ([[1, 2, 3, 4]], SpecError, "isn't a list of objects"),
         ([{"category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], SpecError, "detection 0: 'image_id' is None"),
-        ([detection(image_id="1")], SpecError, "'image_id' is '1'"),
-        ([detection(category_id=None)], SpecError, "'category_id' is None"),
+        ([detection(image_id=[1])], SpecError, "'image_id' is"),
+        ([detection(), detection(category_id=None)], SpecError, "detection 1: 'category_id' is None"),
+        ([detection(category_id={})], SpecError, "'category_id' is"),
+        ([detection(category_id=0), detection(category_id=1)], InputError, "begin with 0, those of annotations.json are 1"),
         (
             [detection(image_id=5), detection(image_id=6)],
             InputError,
             r"none of the 2 .* begin \[5, 6\], those of annotations.json \[1, 2\]",
         ),
-        ([detection(category_id=2)], InputError, r"none of the 1 detections .*\(1 detections of other categories\)"),
+        (
+            [detection(category_id=2)],
+            InputError,
+            r"none of the 1 detections .*\(1 detections of other categories\): its categories begin \[2\], .* \[1\]",
+        ),
         ([detection(bbox=[0, 0, 0, 0])], InputError, "none of the 1 .*1 boxes that can't be used"),
+        ([detection(score=None)], InputError, "write a score to each"),
+        ({"a.jpg": [[1, 2, 3, 4]]}, SpecError, "boxes by image have no scores"),
     ],
 )
 def test_bad_detections(tmp_path: Path, found: object, error: type[EdgePoseError], message: str) -> None:

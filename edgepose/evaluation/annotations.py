@@ -174,7 +174,7 @@ def _read_pictures(images: list[Entry], path: Path, findings: Findings) -> _Pict
         identity = plain_id(stated)
         if identity is None:
             raise SpecError(f"{path}: image {number}: 'id' is {shown(stated)}; expected a whole number or text, which annotations refer to")
-        if not isinstance(stated, int) or not -(2**63) <= stated < 2**63:
+        if stated is not name and (not isinstance(stated, int) or not -(2**63) <= stated < 2**63):
             findings.add(kinds.ID_NOT_INTEGER, f"image {number}: {shown(stated)}")
         ids.append(identity)
         originals.append(stated)

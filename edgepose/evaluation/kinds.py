@@ -100,6 +100,7 @@ NO_BOX_LABELLED = _warning(
 BAD_KEYPOINTS = _left_out("keypoints-unusable", "annotations with keypoints that aren't finite numbers")
 OTHER_COUNT = _left_out("keypoints-of-other-count", "annotations with another number of keypoints than the others")
 ODD_AREAS = _warning("areas-odd", "the areas of most people don't fit their boxes: OKS, and so AP, depends on them")
+MAYBE_PERCENT = _warning("boxes-percent", "all annotated boxes end at 100: are they in percent instead of pixels?")
 OUTSIDE_BOX = _warning("keypoints-outside-box", "people most of whose labelled keypoints lie far outside their box")
 OUTSIDE_PICTURE = _warning("keypoints-outside-picture", "labelled keypoints outside the picture")
 NORMALISED_BOXES = _error(
@@ -116,6 +117,16 @@ CORNER_BOXES = _error(
     "boxes-xyxy",
     "the annotated boxes look like left, top, right, bottom: keypoints fit them better so",
     "write left, top, width, height, as COCO does",
+)
+CENTRE_BOXES = _error(
+    "boxes-centred",
+    "the annotated boxes look like centre and size: keypoints fit them better so",
+    "write left, top, width, height, as COCO does",
+)
+SWAPPED_KEYPOINTS = _error(
+    "keypoints-swapped",
+    "x and y look as if they were exchanged, in the boxes or in the keypoints: these fit better so",
+    "write x before y",
 )
 RELATIVE_KEYPOINTS = _error(
     "keypoints-relative",
@@ -148,6 +159,7 @@ FEW_OVERLAPS = _warning(
     "labelled people with whom no detection overlaps by a third",
     "are the boxes left, top, width, height in pixels of these pictures, and the image ids those of the annotations?",
 )
+MAYBE_PERCENT_DETECTIONS = _warning("detections-percent", "all detections end at 100: are they in percent instead of pixels?")
 NORMALISED_DETECTIONS = _error(
     "detections-normalised",
     "the boxes of the detections are normalised: no number is above 2",

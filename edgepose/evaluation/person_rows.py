@@ -15,7 +15,7 @@ __all__ = ["read_area", "read_box", "read_crowd", "read_keypoints", "read_label_
 
 _CROWDS: Mapping[str, bool] = {"0": False, "false": False, "no": False, "": False, "1": True, "true": True, "yes": True}
 _NOTHING = ("", "nan", "none", "null", "inf", "-inf")
-_MOST_CORNERS = 100_000
+_MOST_POLYGONS = 1000
 _LEAST_SHARE, _MOST_SHARE = 0.05, 1.1  # of the box, that an outline can have
 
 
@@ -162,7 +162,7 @@ def _outline_area(segmentation: object) -> float:
     if isinstance(segmentation, dict):
         runs = read_numbers(segmentation.get("counts"))
         return float(sum(runs[1::2])) if runs and min(runs) >= 0 else 0.0
-    if not isinstance(segmentation, list) or len(segmentation) > _MOST_CORNERS:
+    if not isinstance(segmentation, list) or len(segmentation) > _MOST_POLYGONS:
         return 0.0
     total = 0.0
     for polygon in segmentation:

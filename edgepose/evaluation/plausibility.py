@@ -19,11 +19,14 @@ __all__ = ["check_annotations", "check_detections", "check_scores"]
 
 _NORMALISED = 2.0  # no box or keypoint in pixels stays below this; normalised ones may reach a little beyond 1
 _LEAST_LABELS, _LEAST_EXTENT_PX = 3, 3.0  # keypoints that make a person's extent
-_CLEARLY = 0.15  # by how much the other reading has to fit better
+_CLEARLY, _NEARLY_ALL = 0.15, 0.9  # by how much another reading has to fit better, and of what share of the people
 _SAME, _NEAR = 0.5, 1 / 3  # IoU of two boxes of one person, and of boxes that have to do with each other
+_MANY = 5  # boxes that show a unit
+_MORE = 0.1  # share of labelled people who have a box in another reading only, from which that is meant
 _FEW = 0.2  # share of labelled people with a near detection, below which something is wrong
 _PICTURES, _BOXES = 2000, 100  # what is looked at: pictures, and boxes of each
 _LEAST_SHARE, _MOST_SHARE = 0.05, 1.1  # of the box, that the area of half of the people should have
+_BEYOND = 0.05  # share of labelled keypoints that may lie outside the picture: some data sets label people who are cut off
 _FAR = 0.5  # of the box's sides: keypoints farther out aren't this person's
 
 _Boxes = NDArray[np.float64]
@@ -46,10 +49,12 @@ def check_annotations(annotations: Annotations, path: Path, findings: Findings) 
     share = annotations.areas[judged][boxed] / np.maximum(boxes[boxed, 2:].prod(axis=1), 1e-9)
     if (~np.isnan(share)).any() and not _LEAST_SHARE <= (median := float(np.nanmedian(share))) <= _MOST_SHARE:
         findings.add(kinds.ODD_AREAS, f"half of them are {'below' if median < 1 else 'above'} {median:.2g} of the box", count=0)
-    _check_extents(boxes[boxed], points[boxed], path, findings)
     sizes = annotations.picture_sizes[annotations.pictures[judged]]
+    if _is_percent(_as_corners(boxes[boxed]), sizes[boxed]):
+        findings.add(kinds.MAYBE_PERCENT, f"the first box is {_listed(boxes[boxed][0])}", count=0)
+    _check_extents(boxes[boxed], points[boxed], path, findings)
     beyond = ((points[:, :, :2] < -1) | ((points[:, :, :2] > sizes[:, None] + 1) & (sizes[:, None] > 0))).any(axis=2) & labelled
-    if beyond.any():
+    if beyond.sum() > _BEYOND * labelled.sum():
         person = int(np.flatnonzero(judged)[int(beyond.any(axis=1).argmax())])
         findings.add(kinds.OUTSIDE_PICTURE, f"annotation id {annotations.ids[person]}", count=int(beyond.sum()))
     _find_repeated(annotations, judged, findings)
@@ -87,6 +92,8 @@ def check_detections(
     """
     if _is_normalised(boxes_xywh):
         _refuse(kinds.NORMALISED_DETECTIONS, path, f"the first is {_listed(boxes_xywh[0])}", findings)
+    if _is_percent(_as_corners(boxes_xywh), annotations.picture_sizes[pictures]):
+        findings.add(kinds.MAYBE_PERCENT_DETECTIONS, f"the first box is {_listed(boxes_xywh[0])}", count=0)
     groups = list(_side_by_side(boxes_xywh, pictures, scores, annotations))
     people = sum(len(wanted) for wanted, _ in groups)
     if not people:
@@ -98,7 +105,7 @@ def check_detections(
     usual = found(_as_corners, _SAME)
     for name, read in _OTHER_READINGS.items():
         other = found(read, _SAME)
-        if other >= 0.5 * people and usual < 0.5 * other:
+        if other >= 2 * usual and other - usual >= max(_MORE * people, min(people, 3)):
             _refuse(
                 kinds.OTHER_DETECTION_BOXES, path, f"{other} of {people} labelled people have a box where they are read as {name}, {usual} "
                 "otherwise", findings,
@@ -120,15 +127,19 @@ def _check_extents(boxes_xywh: _Boxes, points: NDArray[np.float64], path: Path, 
     far = (inside & labelled).sum(axis=1) < 0.5 * labelled.sum(axis=1)
     if known.any():
         extents, boxes = np.concatenate([low, high], axis=1)[known], boxes_xywh[known]
-        usual = _fit(extents, _as_corners(boxes))
+        corners = _as_corners(boxes)
+        usual = _fit(extents, corners).mean()
         others = {
             kinds.CORNER_BOXES: _fit(extents, boxes),
-            kinds.RELATIVE_KEYPOINTS: np.where(far[known], _fit(extents + np.tile(boxes[:, :2], 2), _as_corners(boxes)), 0),
+            kinds.CENTRE_BOXES: _fit(extents, _from_centre(boxes)),
+            kinds.RELATIVE_KEYPOINTS: _fit(extents + np.tile(boxes[:, :2], 2), corners),
+            kinds.SWAPPED_KEYPOINTS: _fit(extents[:, [1, 0, 3, 2]], corners),
         }
-        for kind, other in others.items():
-            if (other > 0).mean() >= 0.95 and other.mean() >= usual.mean() + _CLEARLY:
-                example = f"keypoints fill {other.mean():.0%} of a box so, {usual.mean():.0%} otherwise; the first is {_listed(boxes[0])}"
-                _refuse(kind, path, example, findings)
+        best = max(others, key=lambda kind: float(others[kind].mean()))
+        fit = others[best]
+        if (fit > 0).mean() >= _NEARLY_ALL and fit.mean() >= usual + _CLEARLY:
+            example = f"they fill {fit.mean():.0%} of a box so, {usual:.0%} otherwise; the first box is {_listed(boxes[0])}"
+            _refuse(best, path, example, findings)
     if far.any():
         findings.add(kinds.OUTSIDE_BOX, f"the one with the box {_listed(boxes_xywh[int(far.argmax())])}", count=int(far.sum()))
 
@@ -144,6 +155,11 @@ def _find_repeated(annotations: Annotations, judged: NDArray[np.bool_], findings
 
 def _is_normalised(numbers: NDArray[np.float64]) -> bool:
     return bool(numbers.size and np.abs(numbers).max() <= _NORMALISED and (numbers != np.round(numbers)).any())
+
+
+def _is_percent(corners: _Boxes, sizes: NDArray[np.int64]) -> bool:
+    """Whether boxes that are known to lie in larger pictures end at 100."""
+    return len(corners) >= _MANY and bool(np.abs(corners).max() <= 101) and bool((sizes > 150).all()) and bool(corners.max() > 50)
 
 
 def _as_corners(boxes_xywh: _Boxes) -> _Boxes:

@@ -114,6 +114,40 @@ def test_baseline_and_card(artifacts: TinyArtifacts, people: Path, tmp_path: Pat
     assert "is of another file than tiny.xml" in capsys.readouterr().err
 
 
+def test_what_is_odd_stands_everywhere(artifacts: TinyArtifacts, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(people.read_text())
+    names = document["categories"][0]["keypoints"]
+    document["categories"][0]["keypoints"] = [f"点 {number}" for number in range(len(names))]
+    for number, image in enumerate(document["images"]):
+        image["id"] = document["annotations"][number]["image_id"] = f"<b>{image['id']}</b>"
+    document["annotations"][0]["keypoints"][:2] = [float("nan")] * 2
+    odd = tmp_path / "odd.json"
+    odd.write_text(json.dumps(document))
+    model, out = str(artifacts.path("onnx")), tmp_path / "out"
+    command = ["evaluate", model, "--annotations", str(odd), "--images", str(people.parent), "--out", str(out), "--threads", "1"]
+    capsys.readouterr()
+    assert main(command) == 1
+    assert "can't be compared with those of the model's skeleton 'coco'" in capsys.readouterr().err
+    assert main([*command, "--keypoints-as-listed", "--save-results", "--baseline", str(artifacts.path("openvino"))]) == 0
+    captured = capsys.readouterr()
+    lost = "warning: 1 labelled keypoints whose place isn't a number, such as annotation 0: keypoint 0: counted as unlabelled"
+    trusted = "warning: 17 keypoint names that aren't the model's, such as keypoint 0: 点 0 for nose"
+    text_ids = "note: 9 image ids that aren't 64-bit whole numbers, such as image 0: '<b>0</b>': taken as they are"
+    for line in (lost, trusted, text_ids):
+        assert line in captured.out
+        assert f"edgepose evaluate: {line}" in captured.err
+    evaluation = load_evaluation(out / "tiny.onnx.evaluation.json")
+    assert [warning.code for warning in evaluation.warnings] == ["labelled-not-finite", "keypoints-as-listed"]
+    assert [note.code for note in evaluation.notes] == ["image-id-not-integer"]
+    assert evaluation.conditions.keypoints_as_listed
+    page = (out / "tiny.onnx.comparison.html").read_text()
+    assert '<p class="warning">Warning: 1 labelled keypoints whose place' in page
+    assert "<b>" not in page
+    assert json.loads((out / "tiny.onnx.results.json").read_text())[0]["image_id"].startswith("<b>")
+    assert main(["card", model, "--evaluation", str(out / "tiny.onnx.evaluation.json")]) == 0
+    assert "**Warning**: 17 keypoint names" in capsys.readouterr().out
+
+
 def test_detections(artifacts: TinyArtifacts, people: Path, tmp_path: Path) -> None:
     boxes = [
         {"image_id": annotation["image_id"], "category_id": 1, "bbox": annotation["bbox"], "score": score}

@@ -194,7 +194,7 @@ def _write(
                 progress(source.name, min(done, people.count), people.count)
             if not tally.kept:
                 raise InputError(f"source {source.name!r} has nobody to train on: {people.count} people, of them left out: {people.faults}")
-            told[source.name] = str(tally)
+            told[source.name] = "; ".join([str(tally), *map(str, people.findings)])
             faults.counts.update(people.faults.counts)
             faults.named.extend(people.faults.named)
     _save(folder / INDEX, cuts)

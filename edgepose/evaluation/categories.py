@@ -13,10 +13,22 @@ from edgepose.evaluation.keypoint_names import agreement
 from edgepose.findings import Findings
 from edgepose.skeleton import MAX_KEYPOINTS, get_skeleton, list_skeletons
 
-__all__ = ["WHOLEBODY_PARTS", "Form", "check_count", "find_form", "list_categories"]
+__all__ = [
+    "WHOLEBODY_PARTS",
+    "Form",
+    "KeypointSets",
+    "check_count",
+    "collect_keypoint_sets",
+    "count_listed",
+    "find_form",
+    "list_categories",
+]
 
 WHOLEBODY_PARTS = {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
 """COCO-WholeBody's lists of keypoints, in the order of a model's 133 heatmaps, and how many each holds."""
+
+KeypointSets = dict[tuple[str, ...], dict[str, object]]
+"""Names of keypoints → the categories that have them: ``plain_id`` → the id as stated."""
 
 _LOOKED_AT = 1000  # annotations that say how many keypoints there are
 
@@ -70,10 +82,10 @@ def find_form(
         InputError: the file annotates another number of keypoints.
         SpecError: it has none, or several sets of which none or several could be meant.
     """
-    sets = _collect(categories, path)
+    sets = collect_keypoint_sets(categories, path)
     chosen = _choose(sets, path, keypoints, names, findings)
     ids = sets.get(chosen, {})
-    listed = _count_listed(entries, ids)
+    listed = count_listed(entries, ids)
     count = len(chosen) or listed
     if not count:
         raise SpecError(f"{path}: neither its categories nor its annotations have keypoints; expected a COCO keypoint file")
@@ -108,9 +120,13 @@ def check_count(count: int, keypoints: int, names: Sequence[str], path: Path) ->
     )
 
 
-def _collect(categories: list[Entry], path: Path) -> dict[tuple[str, ...], dict[str, object]]:
-    """Names of keypoints → the categories that have them."""
-    sets: dict[tuple[str, ...], dict[str, object]] = {}
+def collect_keypoint_sets(categories: list[Entry], path: Path) -> KeypointSets:
+    """Return the different sets of keypoints that categories name.
+
+    Raises:
+        SpecError: a category with keypoints has no id, or names too many.
+    """
+    sets: KeypointSets = {}
     for number, category in enumerate(categories):
         names = category.get("keypoints")
         if not isinstance(names, list) or not names:
@@ -126,9 +142,7 @@ def _collect(categories: list[Entry], path: Path) -> dict[tuple[str, ...], dict[
     return sets
 
 
-def _choose(
-    sets: dict[tuple[str, ...], dict[str, object]], path: Path, keypoints: int | None, names: Sequence[str], findings: Findings
-) -> tuple[str, ...]:
+def _choose(sets: KeypointSets, path: Path, keypoints: int | None, names: Sequence[str], findings: Findings) -> tuple[str, ...]:
     """Choose the set with the model's names, or where there are none, the one with their number."""
     if len(sets) <= 1:
         return next(iter(sets), ())
@@ -146,8 +160,8 @@ def _choose(
     )
 
 
-def _count_listed(entries: list[Entry], ids: dict[str, object]) -> int:
-    """How many keypoints the lists of these categories hold, most often; 0 where there is no list."""
+def count_listed(entries: list[Entry], ids: dict[str, object]) -> int:
+    """Return how many keypoints the lists of these categories (all, where there are none) hold, most often; 0 where there is no list."""
     counts: Counter[int] = Counter()
     for entry in entries:
         points = entry.get("keypoints")

@@ -88,18 +88,20 @@ class PictureFolder:
         except (OSError, ValueError, RuntimeError):  # too long for the system, characters that it doesn't know, links in a circle
             return False
 
+    def find_end(self, name: str) -> str | None:
+        """Return the longest end of a path that is a file in the folder, or ``None``."""
+        return next((tail for tail in _tails(name) if self.holds(tail)), None)
+
     def search(self, name: str) -> str | None:
         r"""Return the file that a name from elsewhere means, relative to the folder, or ``None`` where there is none, or several could be.
 
         The longest end of the path that is there: ``C:\data\sub\a.jpg`` is ``sub/a.jpg``, or ``a.jpg``. Then the same without regard to
         case and to how accents are encoded; at last the only file of that bare name in the folder and those below.
         """
+        found = self.find_end(name)
         tails = _tails(name)
-        if not tails:
-            return None
-        for tail in tails:
-            if self.holds(tail):
-                return tail
+        if found is not None or not tails:
+            return found
         spellings = self._find_spellings()
         for tail in (*tails, f"*/{tails[-1]}"):
             found = spellings.get(_plain(tail))

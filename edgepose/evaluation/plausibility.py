@@ -15,7 +15,7 @@ from edgepose.evaluation import kinds
 from edgepose.evaluation.dataset import Annotations
 from edgepose.findings import Findings, Kind
 
-__all__ = ["check_annotations", "check_detections", "check_scores"]
+__all__ = ["check_annotations", "check_detections", "check_people", "check_scores"]
 
 _NORMALISED = 2.0  # no box or keypoint in pixels stays below this; normalised ones may reach a little beyond 1
 _LEAST_LABELS, _LEAST_EXTENT_PX = 3, 3.0  # keypoints that make a person's extent
@@ -33,31 +33,50 @@ _Boxes = NDArray[np.float64]
 
 
 def check_annotations(annotations: Annotations, path: Path, findings: Findings) -> None:
-    """Look at boxes and keypoints of the labelled people.
+    """Look at boxes, areas and keypoints of the labelled people.
 
     Raises:
-        InputError: they are normalised, the boxes are left, top, right, bottom, or the keypoints are relative to their boxes.
+        InputError: see ``check_people``.
     """
     judged = (annotations.keypoints[:, :, 2] > 0).any(axis=1) & ~annotations.crowd
-    boxes, points = annotations.boxes_xywh[judged], annotations.keypoints[judged]
-    labelled = points[:, :, 2] > 0
+    boxes = annotations.boxes_xywh[judged]
     boxed = (boxes[:, 2:] > 0).all(axis=1)
-    if _is_normalised(boxes[boxed]):
-        _refuse(kinds.NORMALISED_BOXES, path, f"the first is {_listed(boxes[boxed][0])}", findings)
-    if _is_normalised(points[labelled][:, :2]):
-        _refuse(kinds.NORMALISED_KEYPOINTS, path, f"the first is {_listed(points[labelled][0, :2])}", findings)
     share = annotations.areas[judged][boxed] / np.maximum(boxes[boxed, 2:].prod(axis=1), 1e-9)
     if (~np.isnan(share)).any() and not _LEAST_SHARE <= (median := float(np.nanmedian(share))) <= _MOST_SHARE:
         findings.add(kinds.ODD_AREAS, f"half of them are {'below' if median < 1 else 'above'} {median:.2g} of the box", count=0)
     sizes = annotations.picture_sizes[annotations.pictures[judged]]
-    if _is_percent(_as_corners(boxes[boxed]), sizes[boxed]):
-        findings.add(kinds.MAYBE_PERCENT, f"the first box is {_listed(boxes[boxed][0])}", count=0)
-    _check_extents(boxes[boxed], points[boxed], path, findings)
+    check_people(boxes, annotations.keypoints[judged], sizes, path, findings)
+    _find_repeated(annotations, judged, findings)
+
+
+def check_people(boxes_xywh: _Boxes, points: NDArray[np.float64], sizes: NDArray[np.int64], path: Path, findings: Findings) -> None:
+    """Look at boxes and keypoints of labelled people.
+
+    Args:
+        boxes_xywh: (N, 4), as the file has them.
+        points: (N, K, 3), x, y and visibility.
+        sizes: (N, 2), width and height of their pictures; 0 where they are unknown.
+        path: the file, for messages.
+        findings: is told what is odd.
+
+    Raises:
+        InputError: they are normalised, or another reading of the boxes or keypoints fits much better: boxes by their right and bottom or
+            by their centre, keypoints relative to their box, x and y exchanged.
+    """
+    labelled = points[:, :, 2] > 0
+    boxed = (boxes_xywh[:, 2:] > 0).all(axis=1)
+    boxes = boxes_xywh[boxed]
+    if _is_normalised(boxes):
+        _refuse(kinds.NORMALISED_BOXES, path, f"the first is {_listed(boxes[0])}", findings)
+    if _is_normalised(points[labelled][:, :2]):
+        _refuse(kinds.NORMALISED_KEYPOINTS, path, f"the first is {_listed(points[labelled][0, :2])}", findings)
+    if _is_percent(_as_corners(boxes), sizes[boxed]):
+        findings.add(kinds.MAYBE_PERCENT, f"the first box is {_listed(boxes[0])}", count=0)
+    _check_extents(boxes, points[boxed], path, findings)
     beyond = ((points[:, :, :2] < -1) | ((points[:, :, :2] > sizes[:, None] + 1) & (sizes[:, None] > 0))).any(axis=2) & labelled
     if beyond.sum() > _BEYOND * labelled.sum():
-        person = int(np.flatnonzero(judged)[int(beyond.any(axis=1).argmax())])
-        findings.add(kinds.OUTSIDE_PICTURE, f"annotation id {annotations.ids[person]}", count=int(beyond.sum()))
-    _find_repeated(annotations, judged, findings)
+        place = points[beyond][0, :2]
+        findings.add(kinds.OUTSIDE_PICTURE, f"one at {_listed(place)}", count=int(beyond.sum()))
 
 
 def check_scores(scores: NDArray[np.float64], path: Path, findings: Findings, *, min_score: float) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from edgepose.findings import Findings
 from edgepose.skeleton import Skeleton
 
 __all__ = ["Faults", "People", "Person", "map_keypoints"]
@@ -58,11 +59,13 @@ class People:
         count: of them, before any is left out.
         each: yields them, in an order that is always the same.
         faults: grows while ``each`` is read.
+        findings: what is odd about the file, and was mended; grows while ``each`` is read.
     """
 
     count: int
     each: Iterator[Person]
     faults: Faults
+    findings: Findings = field(default_factory=Findings)
 
 
 def map_keypoints(points: npt.NDArray[np.float32], names: tuple[str, ...], skeleton: Skeleton) -> npt.NDArray[np.float32]:

@@ -151,6 +151,47 @@ def test_foreign_keypoints_are_mapped_by_name_or_refused(recipe: Recipe, tmp_pat
         pack_of(recipe, tmp_path)
 
 
+def test_coco_files_are_read_as_they_are_found(recipe: Recipe, tmp_path: Path) -> None:
+    write_coco(tmp_path, 4)
+    plain = pack_of(recipe, tmp_path)
+    document = json.loads((tmp_path / "people.json").read_text())
+    for image in document["images"]:
+        image |= {"id": str(image["id"]), "file_name": f"C:\\data\\{image['file_name']}"}
+    for person in document["annotations"]:
+        person |= {"keypoints": [*person["keypoints"][:48], None, None, 0], "bbox": [str(side) for side in person["bbox"]]}
+    names = [name.replace("left_", "L ").replace("right_", "R ").title() for name in NAMES]
+    document["categories"] = [{"id": 1, "keypoints": names}, {"id": 2, "name": "ball"}, {"id": 3, "keypoints": ["nose", "tail"]}]
+    document["annotations"] += [document["annotations"][0] | {"category_id": 2}, document["annotations"][0] | {"image_id": 77}]
+    (tmp_path / "people.json").write_text(json.dumps(document))
+    pack = pack_of(recipe, tmp_path)
+    assert list(pack.names) == list(plain.names)
+    np.testing.assert_array_equal(pack.keypoints[:, :16], plain.keypoints[:, :16])
+    assert not pack.keypoints[:, 16].any()
+    assert pack.report.faults == {"people of other categories": 1, "people of unknown pictures": 1}
+    told = pack.report.sources["people"]
+    for words in (
+        "4 ids that are written otherwise",
+        "4 file names with another folder",
+        "4 unlabelled keypoints",
+        "4 boxes written as text",
+    ):
+        assert words in told
+
+
+def test_coco_boxes_are_pixels(recipe: Recipe, tmp_path: Path) -> None:
+    write_coco(tmp_path, 4)
+    document = json.loads((tmp_path / "people.json").read_text())
+    for person in document["annotations"]:
+        person["bbox"] = [side / 120 for side in person["bbox"]]
+    (tmp_path / "people.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="people.json: the annotated boxes are normalised"):
+        pack_of(recipe, tmp_path)
+    document["images"][1]["id"] = document["images"][0]["id"]
+    (tmp_path / "people.json").write_text(json.dumps(document))
+    with pytest.raises(SpecError, match="two images have the id"):
+        pack_of(recipe, tmp_path)
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"images": [], "annotations": []}', '{"images": 3, "annotations": [], "categories": []}'])
 def test_not_a_coco_file(text: str, recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "people.json").write_text(text)

@@ -15,6 +15,7 @@ from edgepose.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from edgepose.runtime.session import Session
+    from edgepose.spec import Codec
 
 __all__ = ["PoseEstimator", "Poses", "check_flip_test", "run_crops"]
 
@@ -115,13 +116,16 @@ def check_flip_test(skeleton: Skeleton) -> None:
         )
 
 
-def run_crops(session: "Session", batch: npt.NDArray[np.float32], *, flip_test: bool = False) -> npt.NDArray[np.float32]:
+def run_crops(
+    session: "Session", batch: npt.NDArray[np.float32], *, flip_test: bool = False, codec: "Codec | None" = None
+) -> npt.NDArray[np.float32]:
     """Compute the heatmaps of crops.
 
     Args:
         session: a loaded model.
         batch: (N, 3, H, W) float32, from ``edgepose.crop.crop``.
         flip_test: average with those of the mirrored crops.
+        codec: how those are turned back; ``None`` for the model's own.
 
     Returns:
         (N, K, H/4, W/4) float32.
@@ -136,4 +140,4 @@ def run_crops(session: "Session", batch: npt.NDArray[np.float32], *, flip_test: 
         return heatmaps
     mirrored = session.run(np.ascontiguousarray(batch[..., ::-1]))
     spec = session.spec
-    return (heatmaps + flip_heatmaps(mirrored, spec.skeleton.flip_order, spec.codec)) * np.float32(0.5)
+    return (heatmaps + flip_heatmaps(mirrored, spec.skeleton.flip_order, codec or spec.codec)) * np.float32(0.5)

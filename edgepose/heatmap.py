@@ -7,6 +7,7 @@ OpenCV filter in float32, the Newton step is solved in float64, and peaks are re
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,9 +16,61 @@ import numpy.typing as npt
 from edgepose.errors import InputError
 from edgepose.spec import Codec, InputSpec
 
-__all__ = ["decode", "encode", "flip_heatmaps", "to_crop", "to_image"]
+__all__ = ["Peaks", "decode", "encode", "find_peaks", "flip_heatmaps", "newton_steps", "to_crop", "to_image"]
 
 LOWEST, HIGHEST = 0.001, 50.0  # smoothed heatmaps are clipped to this range before the logarithm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Peaks:
+    """The first highest pixel of each of M heatmaps.
+
+    Attributes:
+        maps: float32 (M, height, width), the keypoints of one person after those of another.
+        rows: (M,), y of the pixel.
+        columns: (M,), x of the pixel.
+        scores: float32 (M,), its value, finite.
+        found: bool (M,), whether that is positive: otherwise there is no peak.
+    """
+
+    maps: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.intp]
+    columns: npt.NDArray[np.intp]
+    scores: npt.NDArray[np.float32]
+    found: npt.NDArray[np.bool_]
+
+    @property
+    def coordinates(self) -> npt.NDArray[np.float32]:
+        """(M, 2), x and y; (-1, -1) where there is no peak."""
+        return np.where(self.found[:, None], np.stack([self.columns, self.rows], axis=1), -1).astype(np.float32)
+
+
+def find_peaks(heatmaps: npt.NDArray[np.float32]) -> Peaks:
+    """Find the highest pixel of each heatmap.
+
+    Args:
+        heatmaps: (N, K, height, width), any float type.
+
+    Raises:
+        InputError: not four axes, an empty heatmap, or a heatmap whose highest value is NaN or infinite.
+    """
+    if heatmaps.ndim != 4 or 0 in heatmaps.shape[1:]:
+        raise InputError(f"heatmaps have shape {heatmaps.shape}; expected (people, keypoints, height, width)")
+    keypoints, height, width = heatmaps.shape[1:]
+    maps = np.ascontiguousarray(heatmaps, dtype=np.float32).reshape(-1, height, width)
+    flat = maps.reshape(len(maps), height * width)
+    peaks = flat.argmax(axis=1)
+    scores = flat[np.arange(len(flat)), peaks]
+    # argmax takes a NaN for the highest value, so looking at the scores finds it anywhere in the heatmap.
+    broken = np.flatnonzero(~np.isfinite(scores))
+    if len(broken):
+        person, keypoint = divmod(int(broken[0]), keypoints)
+        raise InputError(
+            f"the heatmap of person {person}, keypoint {keypoint} has the highest value {scores[broken[0]]}; it must be finite. "
+            "The model overflowed or its weights are damaged: try an fp32 file of it"
+        )
+    rows, columns = np.divmod(peaks, width)
+    return Peaks(maps=maps, rows=rows, columns=columns, scores=scores, found=scores > 0)
 
 
 def decode(heatmaps: npt.NDArray[np.float32], codec: Codec) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -35,31 +88,40 @@ def decode(heatmaps: npt.NDArray[np.float32], codec: Codec) -> tuple[npt.NDArray
         Coordinates (N, K, 2), x and y in heatmap pixels, unbounded; and scores (N, K). Both float32.
 
     Raises:
-        InputError: not four axes, an empty heatmap, or a heatmap whose highest value is NaN or infinite.
+        InputError: see ``find_peaks``.
     """
-    if heatmaps.ndim != 4 or 0 in heatmaps.shape[1:]:
-        raise InputError(f"heatmaps have shape {heatmaps.shape}; expected (people, keypoints, height, width)")
-    people, keypoints, height, width = heatmaps.shape
-    maps = np.ascontiguousarray(heatmaps, dtype=np.float32).reshape(-1, height, width)
-    flat = maps.reshape(len(maps), height * width)
-    peaks = flat.argmax(axis=1)
-    scores = flat[np.arange(len(flat)), peaks]
-    # argmax takes a NaN for the highest value, so looking at the scores finds it anywhere in the heatmap.
-    broken = np.flatnonzero(~np.isfinite(scores))
-    if len(broken):
-        person, keypoint = divmod(int(broken[0]), keypoints)
-        raise InputError(
-            f"the heatmap of person {person}, keypoint {keypoint} has the highest value {scores[broken[0]]}; it must be finite. "
-            "The model overflowed or its weights are damaged: try an fp32 file of it"
-        )
-    found = scores > 0
-    rows, columns = np.divmod(peaks, width)
-    coordinates = np.where(found[:, None], np.stack([columns, rows], axis=1), -1).astype(np.float32)
-    if len(maps) and codec.kind == "udp":
-        coordinates = (coordinates - _dark_steps(maps, rows, columns, found, codec.blur_kernel)).astype(np.float32)
+    peaks = find_peaks(heatmaps)
+    coordinates = peaks.coordinates
+    if len(coordinates) and codec.kind == "udp":
+        coordinates = (coordinates - newton_steps(_stencils(peaks, codec.blur_kernel))).astype(np.float32)
     elif codec.kind == "standard":
-        coordinates += _quarter_steps(maps, rows, columns, found)
-    return coordinates.reshape(people, keypoints, 2), scores.reshape(people, keypoints)
+        coordinates += _quarter_steps(peaks.maps, peaks.rows, peaks.columns, peaks.found)
+    return coordinates.reshape(*heatmaps.shape[:2], 2), peaks.scores.reshape(heatmaps.shape[:2])
+
+
+def newton_steps(stencils: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """DARK: how far each pixel lies from the maximum of the parabola through the logarithms around it.
+
+    Args:
+        stencils: (M, 3, 3), smoothed values of the pixel (in the middle) and its neighbours, rows first.
+
+    Returns:
+        (M, 2), x and y in pixels, to be subtracted from the pixel's coordinates; 0 where there is no such parabola.
+    """
+    logs = np.log(np.clip(stencils, np.float32(LOWEST), np.float32(HIGHEST)))
+    (before, above, _), (left, here, right), (_, below, after) = logs.transpose(1, 2, 0)
+    # Differences are float32, the sums that they go into float64.
+    dx = (0.5 * (right - left)).astype(np.float64)
+    dy = (0.5 * (below - above)).astype(np.float64)
+    dxy = (0.5 * (after - right - below + here + here - left - above + before)).astype(np.float64)
+    regular = float(np.finfo(np.float32).eps)
+    dxx = (right - 2 * here + left).astype(np.float64) + regular
+    dyy = (below - 2 * here + above).astype(np.float64) + regular
+    determinant = dxx * dyy - dxy * dxy
+    # A singular Hessian says nothing about where the peak is (the published code stops with an error): leave it on its pixel.
+    inverse = np.divide(1.0, determinant, out=np.zeros_like(determinant), where=determinant != 0)
+    steps: npt.NDArray[np.float64] = np.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], axis=1) * inverse[:, None]
+    return steps
 
 
 def to_image(
@@ -171,36 +233,20 @@ def _quarter_steps(
     return steps * np.float32(0.25)
 
 
-def _dark_steps(
-    maps: npt.NDArray[np.float32], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], found: npt.NDArray[np.bool_], kernel: int
-) -> npt.NDArray[np.float64]:
-    """The Newton step of DARK, to be subtracted: (M, 2), x and y."""
-    height, width = maps.shape[1:]
-    every = np.arange(len(maps))
-    smoothed = _smoothed_rows(maps, every, rows, kernel)
+def _stencils(peaks: Peaks, kernel: int) -> npt.NDArray[np.float32]:
+    """Smoothed values around the peaks, (M, 3, 3)."""
+    height, width = peaks.maps.shape[1:]
+    every = np.arange(len(peaks.maps))
+    smoothed = _smoothed_rows(peaks.maps, every, peaks.rows, kernel)
     # Beyond the border the outermost pixel is repeated.
     near = np.arange(-1, 2)
-    down = np.clip(rows[:, None] + near, 0, height - 1) - rows[:, None] + 1
-    across = np.clip(columns[:, None] + near, 0, width - 1)
-    stencils = smoothed[every[:, None, None], down[:, :, None], across[:, None, :]]
-    missing = np.flatnonzero(~found)
+    down = np.clip(peaks.rows[:, None] + near, 0, height - 1) - peaks.rows[:, None] + 1
+    across = np.clip(peaks.columns[:, None] + near, 0, width - 1)
+    stencils: npt.NDArray[np.float32] = smoothed[every[:, None, None], down[:, :, None], across[:, None, :]]
+    missing = np.flatnonzero(~peaks.found)
     if len(missing):
-        stencils[missing] = _stencils_before_the_corner(maps, missing, kernel)
-    logs = np.log(np.clip(stencils, np.float32(LOWEST), np.float32(HIGHEST)))
-
-    (before, above, _), (left, here, right), (_, below, after) = logs.transpose(1, 2, 0)
-    # Differences are float32, the sums that they go into float64.
-    dx = (0.5 * (right - left)).astype(np.float64)
-    dy = (0.5 * (below - above)).astype(np.float64)
-    dxy = (0.5 * (after - right - below + here + here - left - above + before)).astype(np.float64)
-    regular = float(np.finfo(np.float32).eps)
-    dxx = (right - 2 * here + left).astype(np.float64) + regular
-    dyy = (below - 2 * here + above).astype(np.float64) + regular
-    determinant = dxx * dyy - dxy * dxy
-    # A singular Hessian says nothing about where the peak is (the published code stops with an error): leave it on its pixel.
-    inverse = np.divide(1.0, determinant, out=np.zeros_like(determinant), where=determinant != 0)
-    steps: npt.NDArray[np.float64] = np.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], axis=1) * inverse[:, None]
-    return steps
+        stencils[missing] = _stencils_before_the_corner(peaks.maps, missing, kernel)
+    return stencils
 
 
 def _smoothed_rows(

@@ -28,10 +28,11 @@ def add_data_options(parser: "argparse.ArgumentParser | argparse._ArgumentGroup"
     )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored crops, as papers do")
     parser.add_argument(
+        "--procedure",
         "--decode",
-        choices=("published", "transformers"),
+        choices=("published", "transformers", "mmpose1"),
         default="published",
-        help="decode heatmaps as published, or as transformers' image processor does (default: published)",
+        help="crop and decode as published (mmpose 0.x), or as transformers' image processor or mmpose 1.x does (default: published)",
     )
     parser.add_argument("--skip-missing", action="store_true", help="evaluate the rest where pictures are missing")
     parser.add_argument(
@@ -52,7 +53,7 @@ def read_request(options: argparse.Namespace) -> "Request":
         protocol=options.protocol,
         min_score=options.min_box_score,
         flip_test=options.flip,
-        decoding=options.decode,
+        procedure=options.procedure,
         skip_missing=options.skip_missing,
         keypoints_as_listed=options.keypoints_as_listed,
     )

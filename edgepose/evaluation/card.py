@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from edgepose.artifact import Artifact
 from edgepose.errors import InputError
+from edgepose.evaluation.procedures import PROCEDURES
 from edgepose.evaluation.result import Evaluation
 from edgepose.printable import markdown_code, markdown_string, markdown_text
 from edgepose.spec import Parity
@@ -113,7 +114,7 @@ def _accuracy(evaluation: Evaluation) -> str:
     text = (
         f"{evaluation.people:,} people in {evaluation.pictures:,} pictures of {markdown_code(conditions.annotations)} "
         f"(SHA-256 {hashes[0]}, pictures {hashes[1]}), {boxes}, protocol "
-        f"{markdown_text(conditions.protocol)}, {flip} flip test, {conditions.decoding} decoding; {markdown_text(work.runtime)}, "
+        f"{markdown_text(conditions.protocol)}, {flip} flip test, {PROCEDURES[conditions.procedure].title}; {markdown_text(work.runtime)}, "
         f"{markdown_text(evaluation.date[:10])}.{spread}{part}"
     )
     comparison = evaluation.comparison

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from edgepose.errors import EdgePoseError, InputError
 from edgepose.evaluation.dataset import People
-from edgepose.evaluation.inference import Decoding, Found, Pictures, find_keypoints
+from edgepose.evaluation.inference import Found, Pictures, find_keypoints
+from edgepose.evaluation.procedures import ProcedureName
 from edgepose.runtime import load
 from edgepose.runtime.packages import import_package
 
@@ -61,7 +62,7 @@ class Model:
     options: dict[str, str]
     batch: int = 8
     flip_test: bool = False
-    decoding: Decoding = "published"
+    procedure: ProcedureName = "published"
 
 
 def find_keypoints_on_cluster(
@@ -190,7 +191,7 @@ class _Finder:
             ),
             self._folder,
             flip_test=model.flip_test,
-            decoding=model.decoding,
+            procedure=model.procedure,
             batch=model.batch,
             workers=1,
         )

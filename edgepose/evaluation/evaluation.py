@@ -18,10 +18,11 @@ from edgepose.estimator import check_flip_test
 from edgepose.evaluation.annotations import load_annotations
 from edgepose.evaluation.dataset import Annotations, People, Score, select_pictures
 from edgepose.evaluation.detections import detected_people
-from edgepose.evaluation.inference import Decoding, Found, Pictures
+from edgepose.evaluation.inference import Found, Pictures
 from edgepose.evaluation.keypoint_names import is_unnamed
 from edgepose.evaluation.people import annotated_people
 from edgepose.evaluation.picture_files import locate_pictures
+from edgepose.evaluation.procedures import ProcedureName
 from edgepose.evaluation.protocols import Protocol, choose_protocol
 from edgepose.evaluation.result import Conditions, Evaluation, Interval, Work
 from edgepose.evaluation.running import RunOptions, run_model
@@ -46,7 +47,7 @@ class Request:
         protocol: its name; ``None`` goes by the annotations.
         min_score: detections below are left out.
         flip_test: average with mirrored crops.
-        decoding: how heatmaps become keypoints.
+        procedure: crop and decoding; see ``edgepose.evaluation.procedures``.
         skip_missing: evaluate the rest where pictures are missing, instead of refusing.
         keypoints_as_listed: keypoint names that can't be compared with the model's are taken for the same, in their order.
     """
@@ -57,7 +58,7 @@ class Request:
     protocol: str | None = None
     min_score: float = 0.0
     flip_test: bool = False
-    decoding: Decoding = "published"
+    procedure: ProcedureName = "published"
     skip_missing: bool = False
     keypoints_as_listed: bool = False
 
@@ -195,7 +196,7 @@ def _find(
         run,
         only=only,
         flip_test=request.flip_test,
-        decoding=request.decoding,
+        procedure=request.procedure,
         progress=progress,
     )
     return found, _conditions(artifact, data), work
@@ -319,7 +320,7 @@ def _conditions(artifact: Artifact, data: DataSet) -> Conditions:
         min_score=request.min_score,
         protocol=data.protocol.name,
         flip_test=request.flip_test,
-        decoding=request.decoding,
+        procedure=request.procedure,
         keypoints_as_listed=request.keypoints_as_listed,
         edgepose=edgepose.__version__,
     )

@@ -15,24 +15,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.boxes import check_boxes
-from edgepose.crop import crop
 from edgepose.errors import InputError
 from edgepose.estimator import run_crops
 from edgepose.evaluation.dataset import People
-from edgepose.evaluation.transformers_decode import decode_like_transformers
-from edgepose.heatmap import decode, to_image
+from edgepose.evaluation.procedures import PROCEDURES, Procedure, ProcedureName
+from edgepose.heatmap import to_image
 from edgepose.image import decode_image
 from edgepose.runtime.session import Session
 
-__all__ = ["Decoding", "Found", "Pictures", "find_keypoints", "picture_path"]
-
-Decoding = Literal["published", "transformers"]
+__all__ = ["Found", "Pictures", "find_keypoints", "picture_path"]
 
 MAX_CROPS = 32
 """People of one picture that are cut at a time: bounds memory where a picture has hundreds."""
@@ -98,7 +94,7 @@ def find_keypoints(
     *,
     only: NDArray[np.bool_] | None = None,
     flip_test: bool = False,
-    decoding: Decoding = "published",
+    procedure: ProcedureName = "published",
     batch: int = 8,
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -112,7 +108,7 @@ def find_keypoints(
         folder: where the pictures are.
         only: bool (I,), the pictures to look at; all by default. Rows of people in others are NaN.
         flip_test: average with the mirrored crops.
-        decoding: ``published`` as the paper's evaluation; ``transformers`` as its image processor decodes.
+        procedure: crop and decoding: as published, or as another program does them.
         batch: crops per call; files of a static batch size are filled up.
         workers: threads that read, cut and decode.
         progress: is told how many people are done, of how many.
@@ -124,7 +120,7 @@ def find_keypoints(
     wanted = np.arange(len(people)) if only is None else np.flatnonzero(only[people.pictures])
     if not len(wanted):
         raise InputError("there is nobody to look for: no box is left to run the model on")
-    run = _Run(session, pictures, people, folder, flip_test, decoding)
+    run = _Run(session, pictures, people, folder, flip_test, PROCEDURES[procedure])
     with ThreadPoolExecutor(workers, "edgepose-work") as work, ThreadPoolExecutor(session.info.streams, "edgepose-device") as device:
         try:
             begin = time.perf_counter()
@@ -153,14 +149,15 @@ def picture_path(folder: Path, name: str) -> Path:
 class _Run:
     """One pass over a data set."""
 
-    def __init__(self, session: Session, pictures: Pictures, people: People, folder: Path, flip_test: bool, decoding: Decoding) -> None:
+    def __init__(self, session: Session, pictures: Pictures, people: People, folder: Path, flip_test: bool, procedure: Procedure) -> None:
         self._session = session
         self._spec = session.spec
         self._pictures = pictures
         self._people = people
         self._folder = folder
         self._flip_test = flip_test
-        self._decoding = decoding
+        self._procedure = procedure
+        self._codec = procedure.codec(session.spec.codec)
         self._keypoints = np.full((len(people), session.spec.keypoints, 3), np.nan)
         self._unusable: dict[int, str] = {}
         self._sizes = np.zeros((len(pictures.names), 2), np.int64)
@@ -230,23 +227,24 @@ class _Run:
         if width and height and (height, width) != image.shape[:2]:
             turned = " (turned by its EXIF orientation, or exchanged)" if (width, height) == image.shape[:2] else ""
             raise InputError(f"the picture is {image.shape[1]}×{image.shape[0]} pixels, but the annotations say {width}×{height}{turned}")
-        crops = crop(image, check_boxes(self._people.boxes_xyxy[group], image.shape), self._spec.input, self._spec.codec)
+        boxes = check_boxes(self._people.boxes_xyxy[group], image.shape)
+        crops = self._procedure.crop(image, boxes, self._spec.input, self._codec)
         self._sizes[picture] = image.shape[1::-1]
         self._digests[picture] = int.from_bytes(hashlib.sha256(name.encode() + b"\0" + content).digest(), "big")
         return _Batch(people=group, crops=crops.batch, centres=crops.centres, sizes=crops.sizes)
 
     def _infer(self, batch: _Batch, work: ThreadPoolExecutor, decoding: "deque[Future[int]]") -> None:
         begin = time.perf_counter()
-        heatmaps = run_crops(self._session, batch.crops, flip_test=self._flip_test)
+        heatmaps = run_crops(self._session, batch.crops, flip_test=self._flip_test, codec=self._codec)
         seconds = time.perf_counter() - begin
         with self._lock:
             self._device_s += seconds
         decoding.append(work.submit(self._decode, batch, heatmaps))
 
     def _decode(self, batch: _Batch, heatmaps: NDArray[np.float32]) -> int:
-        codec, size = self._spec.codec, self._spec.input.heatmap_size
-        places, scores = decode_like_transformers(heatmaps) if self._decoding == "transformers" else decode(heatmaps, codec)
-        self._keypoints[batch.people, :, :2] = to_image(places, batch.centres, batch.sizes, size, codec)
+        places, scores = self._procedure.decode(heatmaps, self._codec)
+        size = self._spec.input.heatmap_size
+        self._keypoints[batch.people, :, :2] = to_image(places, batch.centres, batch.sizes, size, self._codec)
         self._keypoints[batch.people, :, 2] = scores
         return len(batch)
 

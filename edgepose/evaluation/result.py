@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgepose.document import describe, from_document, read_json, to_document
 from edgepose.errors import SpecError
-from edgepose.evaluation.inference import Decoding
+from edgepose.evaluation.procedures import ProcedureName
 from edgepose.files import write_text
 from edgepose.findings import Finding
 
@@ -49,7 +49,7 @@ class Conditions:
         min_score: detections below were left out.
         protocol: name of the protocol.
         flip_test: whether heatmaps were averaged with those of mirrored crops.
-        decoding: how heatmaps became keypoints.
+        procedure: how boxes became crops, and heatmaps keypoints.
         edgepose: version.
         keypoints_as_listed: whether keypoint names that can't be compared with the model's were taken for the same.
     """
@@ -64,7 +64,7 @@ class Conditions:
     min_score: float
     protocol: str
     flip_test: bool
-    decoding: Decoding
+    procedure: ProcedureName
     edgepose: str
     keypoints_as_listed: bool = False
 

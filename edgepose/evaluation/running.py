@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from edgepose.artifact import Artifact
 from edgepose.evaluation.dataset import People
 from edgepose.evaluation.distributed import Cluster, Model, find_keypoints_on_cluster
-from edgepose.evaluation.inference import Decoding, Found, Pictures, find_keypoints
+from edgepose.evaluation.inference import Found, Pictures, find_keypoints
+from edgepose.evaluation.procedures import ProcedureName
 from edgepose.evaluation.result import Work
 from edgepose.runtime import load
 
@@ -51,7 +52,7 @@ def run_model(
     *,
     only: NDArray[np.bool_] | None = None,
     flip_test: bool = False,
-    decoding: Decoding = "published",
+    procedure: ProcedureName = "published",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Found, Work]:
     """Run a model on people; for the arguments see ``find_keypoints``.
@@ -68,7 +69,7 @@ def run_model(
             options=run.options,
             batch=run.batch,
             flip_test=flip_test,
-            decoding=decoding,
+            procedure=procedure,
         )
         found, runtime = find_keypoints_on_cluster(model, pictures, people, folder, run.cluster, only=only, progress=progress)
         streams = run.cluster.workers
@@ -82,7 +83,7 @@ def run_model(
                 folder,
                 only=only,
                 flip_test=flip_test,
-                decoding=decoding,
+                procedure=procedure,
                 batch=run.batch,
                 workers=run.workers,
                 progress=progress,

@@ -146,3 +146,43 @@ def gaussian_target(keypoint_xy, width, height, kind, sigma=2):
         for x in range(max(0, pixel[0] - reach), min(cells[0], pixel[0] + reach + 1)):
             target[y, x] = math.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * sigma**2))
     return target, True
+
+
+def decode_mmpose1(heatmaps, kind, kernel=11):
+    """mmpose 1.x's ``UDPHeatmap.decode`` and ``MSRAHeatmap.decode``, person by person: coordinates in heatmap pixels, and scores.
+
+    A keypoint without a positive value is left at (-1, -1).
+    """
+    coordinates, highest = peaks(heatmaps)
+    people, keypoints, height, width = heatmaps.shape
+    for n in range(people):
+        if kind == "standard":
+            for k in range(keypoints):
+                x, y = (int(value) for value in coordinates[n, k])
+                across = down = 0.0
+                if x > 1 and x < width - 1 and y > 0 and y < height:
+                    across = heatmaps[n, k, y, x + 1] - heatmaps[n, k, y, x - 1]
+                if y > 1 and y < height - 1 and x > 0 and x < width:
+                    down = heatmaps[n, k, y + 1, x] - heatmaps[n, k, y - 1, x]
+                coordinates[n, k, 0] += 0.25 * np.sign(across)
+                coordinates[n, k, 1] += 0.25 * np.sign(down)
+            continue
+        border = kernel // 2
+        for k in range(keypoints):
+            if highest[n, k] <= 0:
+                continue
+            framed = np.zeros((height + 2 * border, width + 2 * border), np.float32)
+            framed[border : border + height, border : border + width] = heatmaps[n, k]
+            smooth = cv2.GaussianBlur(framed, (kernel, kernel), 0)[border : border + height, border : border + width].copy()
+            smooth *= heatmaps[n, k].max() / smooth.max()
+            logarithm = np.log(np.clip(smooth, np.float32(0.001), np.float32(50)))
+            value = np.pad(logarithm, 1, mode="edge")
+            x, y = int(coordinates[n, k, 0]) + 1, int(coordinates[n, k, 1]) + 1
+            here, right, left, below, above = value[y, x], value[y, x + 1], value[y, x - 1], value[y + 1, x], value[y - 1, x]
+            slope = np.array([np.float32(0.5) * (right - left), np.float32(0.5) * (below - above)], np.float64)
+            dxx = right - np.float32(2) * here + left
+            dyy = below - np.float32(2) * here + above
+            dxy = np.float32(0.5) * (value[y + 1, x + 1] - right - below + here + here - left - above + value[y - 1, x - 1])
+            hessian = np.array([[dxx, dxy], [dxy, dyy]], np.float64) + np.finfo(np.float32).eps * np.eye(2)
+            coordinates[n, k] -= np.linalg.inv(hessian) @ slope
+    return coordinates, highest

@@ -18,7 +18,7 @@ def conditions(**changes):
         min_score=0.0,
         protocol="coco",
         flip_test=False,
-        decoding="published",
+        procedure="published",
         edgepose="0",
     )
     return dataclasses.replace(made, **changes)

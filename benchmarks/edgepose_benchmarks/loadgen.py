@@ -20,9 +20,8 @@ from typing import Self
 
 import numpy as np
 
-__all__ = ["LATE_SHARE", "PATIENCE", "Call", "Limit", "Pipeline", "Served", "keep_busy", "run_queries", "run_singly", "serve"]
+__all__ = ["PATIENCE", "Call", "Limit", "Pipeline", "Served", "keep_busy", "run_queries", "run_singly", "serve"]
 
-LATE_SHARE = 0.01
 PATIENCE = 3  # a slow model may take this many times the wanted seconds to reach the wanted number of samples
 _NS = 1_000_000_000
 
@@ -189,7 +188,7 @@ class Served:
     Attributes:
         latencies_ns: from arrival to completion, of the calls that were answered, in the order of their completion.
         late: how many of them took longer than the bound.
-        hopeless: the trial was given up, because more than one in a hundred of all its calls was late already.
+        hopeless: more were late than allowed. If calls were left then, they weren't made.
     """
 
     latencies_ns: list[int]
@@ -197,17 +196,24 @@ class Served:
     hopeless: bool
 
 
-def serve(pipeline: Pipeline, *, rate_hz: float, queries: int, bound_s: float, seed: int) -> Served:
+def serve(pipeline: Pipeline, *, rate_hz: float, queries: int, allowed: int, bound_s: float, seed: int) -> Served:
     """Server: calls arrive at random, independently of each other (a Poisson process), whether or not earlier ones are answered.
 
     Latency counts from the arrival as planned, so that waiting for a free stream, or for this very loop, is a part of it.
+
+    Args:
+        pipeline: takes the calls.
+        rate_hz: mean number of calls per second.
+        queries: number of calls.
+        allowed: how many of them may be late; the trial ends when more are.
+        bound_s: a call is late when its latency is above.
+        seed: of the times of arrival.
     """
     gaps = np.random.default_rng(seed).exponential(_NS / rate_hz, queries)
     arrivals = np.cumsum(gaps).astype(np.int64)
     bound_ns = int(bound_s * _NS)
     latencies: list[int] = []
     lates: list[int] = []
-    allowed = int(LATE_SHARE * queries)
 
     def record(now: int, arrival: int) -> None:
         latencies.append(now - arrival)

@@ -1,12 +1,14 @@
 """Measuring a case: fresh processes, one after the other, until the figure is known well enough or time is up."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from edgepose.errors import EdgePoseError
+from edgepose_benchmarks.early_stopping import allowed_late, needed_calls
 from edgepose_benchmarks.job import Job, fill_result
 from edgepose_benchmarks.link import WorkerLink
 from edgepose_benchmarks.loadgen import PATIENCE
@@ -32,7 +34,6 @@ __all__ = ["WorkerPlace", "measure_case", "open_worker"]
 
 LEAST_SAMPLES = 30
 PROFILE_CALLS = 10
-MIN_QUERIES = 100
 SEARCH_STEPS = 6
 LOWEST_SHARE = 1 / 16
 CONFIRMATIONS = 4
@@ -129,7 +130,9 @@ def _measure_server(place: WorkerPlace, job: Job, result: BenchmarkResult) -> Be
         trials: list[ServerTrial] = []
         for step in range(SEARCH_STEPS):
             share = (low + high) / 2 if low or step < SEARCH_STEPS // 2 else max(LOWEST_SHARE, high / 4)
-            trial, _ = _try_rate(link, job, share * capacity, seed=step)
+            rate_hz = share * capacity
+            queries = max(needed_calls(0), round(rate_hz * job.settings.seconds))
+            trial, _ = _try_rate(link, job, rate_hz, queries=queries, allowed=allowed_late(queries) or 0, seed=step)
             trials.append(trial)
             low, high = (share, high) if trial.kept else (low, share)
             if not trial.kept and share <= LOWEST_SHARE:
@@ -149,27 +152,39 @@ class _BoundError(EdgePoseError):
 
 
 def _confirm(place: WorkerPlace, job: Job, result: BenchmarkResult, rate_hz: float) -> BenchmarkResult:
+    """Try the rate in fresh processes, and lower ones until one is kept; the calls of all processes are judged together.
+
+    The search has chosen the best of several rates, so its own trials don't count as evidence.
+    """
     for _ in range(CONFIRMATIONS):
-        runs: list[Run] = []
-        kept = True
-        trials = list(result.trials)
-        for number in range(job.settings.processes):
-            link, opened = open_worker(place, job)
-            with link:
-                _find_capacity(link, job)
-                trial, served = _try_rate(link, job, rate_hz, seed=1000 + number)
-            trials.append(trial)
-            kept = kept and trial.kept
-            if not kept:
-                break
-            runs.append(_make_run(opened, tuple(value * _NS for value in served.latencies_ns), served.conditions, {}))
-        # Arrivals are random: the first of them aren't a warm-up, which the calls before have been.
-        runs = [dataclasses.replace(run, warmup=0) for run in runs]
-        result = dataclasses.replace(result, runs=tuple(runs), trials=tuple(trials))
+        kept, trials, runs = _confirm_once(place, job, rate_hz)
+        result = dataclasses.replace(result, runs=runs, trials=(*result.trials, *trials))
         if kept:
             return result
-        rate_hz *= BACK_OFF
-    raise _BoundError(f"the rate that the search found ({rate_hz:.3g} calls/s) wasn't kept again: the machine is too unsteady")
+        tried, rate_hz = rate_hz, rate_hz * BACK_OFF
+    raise _BoundError(f"the rates that the search found (down to {tried:.3g} calls/s) weren't kept again: the machine is too unsteady")
+
+
+def _confirm_once(place: WorkerPlace, job: Job, rate_hz: float) -> tuple[bool, tuple[ServerTrial, ...], tuple[Run, ...]]:
+    processes = job.settings.processes
+    queries = max(math.ceil(needed_calls(0) / processes), round(rate_hz * job.settings.seconds))
+    allowed = allowed_late(processes * queries) or 0
+    trials: list[ServerTrial] = []
+    runs: list[Run] = []
+    for number in range(processes):
+        link, opened = open_worker(place, job)
+        with link:
+            _find_capacity(link, job)
+            left = allowed - sum(trial.late for trial in trials)
+            trial, served = _try_rate(link, job, rate_hz, queries=queries, allowed=left, seed=1000 + number)
+        trials.append(trial)
+        # Arrivals are random: the first of them aren't a warm-up, which the calls before have been.
+        run = _make_run(opened, tuple(value * _NS for value in served.latencies_ns), served.conditions, {})
+        runs.append(dataclasses.replace(run, warmup=0))
+        if not trial.kept:
+            break
+    kept = trials[-1].kept
+    return kept, tuple(dataclasses.replace(trial, kept=kept) for trial in trials), tuple(runs) if kept else ()
 
 
 def _find_capacity(link: WorkerLink, job: Job) -> float:
@@ -181,10 +196,11 @@ def _find_capacity(link: WorkerLink, job: Job) -> float:
     return len(steady) / sum(steady)
 
 
-def _try_rate(link: WorkerLink, job: Job, rate_hz: float, *, seed: int) -> tuple[ServerTrial, ServedQueries]:
-    queries = max(MIN_QUERIES, round(rate_hz * job.settings.seconds))
+def _try_rate(link: WorkerLink, job: Job, rate_hz: float, *, queries: int, allowed: int, seed: int) -> tuple[ServerTrial, ServedQueries]:
     served = link.ask(
-        Serve(rate_hz=rate_hz, queries=queries, seed=seed), ServedQueries, timeout_s=job.settings.timeout_s + PATIENCE * queries / rate_hz
+        Serve(rate_hz=rate_hz, queries=queries, allowed=allowed, seed=seed),
+        ServedQueries,
+        timeout_s=job.settings.timeout_s + PATIENCE * queries / rate_hz,
     )
     kept = not served.hopeless
     p99 = percentile([value * _NS for value in served.latencies_ns], 99) if kept else None

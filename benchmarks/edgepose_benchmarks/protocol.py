@@ -90,6 +90,7 @@ class Serve:
 
     rate_hz: float
     queries: int
+    allowed: int
     seed: int
 
 

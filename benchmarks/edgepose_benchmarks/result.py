@@ -171,8 +171,9 @@ class ServerTrial:
         rate_hz: calls per second that arrived.
         queries: calls that were answered or given up.
         late: calls answered after the bound.
-        p99_s: latency that 99 % kept, or ``None`` if the trial was given up as hopeless.
-        kept: at most 1 % were late.
+        p99_s: latency that 99 % kept, or ``None`` if the trial was given up as hopeless, or has fewer than 100 calls.
+        kept: so few were late that at most 1 % of all calls would be, at 99 % confidence (MLPerf's early stopping). What confirms a rate
+            is several trials, in a process each, that are judged together.
     """
 
     rate_hz: float

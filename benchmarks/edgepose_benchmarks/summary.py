@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgepose_benchmarks.case import Scenario
+from edgepose_benchmarks.early_stopping import estimate_percentile
 from edgepose_benchmarks.result import BenchmarkResult, Interval
 from edgepose_benchmarks.statistics import PERCENTILES, Floats, Statistic, bootstrap_intervals, percentile
 
 __all__ = ["Summary", "main_interval", "relative_width", "summarize"]
+
+_KEPT_PERCENTILES: dict[Scenario, tuple[float, ...]] = {"single-stream": (90.0, 99.0), "multi-stream": (99.0,)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,8 @@ class Summary:
         samples: how many there are after the warm-ups.
         mean_s: mean latency (offline: mean time between completions).
         percentiles_s: percentile → latency; only those that the samples can tell from their maximum. Empty for offline.
+        kept_s: percentile → latency that is at least it for all calls, at 99 % confidence: MLPerf's early-stopping estimate, of the
+            percentiles that it takes for the scenario. Empty for offline and server.
         crops_per_s: throughput; ``server``: at the highest rate that kept the bound.
         stages_s: stage → median.
         load_s: median of loading and compiling.
@@ -34,6 +40,7 @@ class Summary:
     samples: int = 0
     mean_s: Interval | None = None
     percentiles_s: dict[float, Interval] = field(default_factory=dict)
+    kept_s: dict[float, float] = field(default_factory=dict)
     crops_per_s: Interval | None = None
     stages_s: dict[str, float] = field(default_factory=dict)
     load_s: float | None = None
@@ -102,6 +109,7 @@ def summarize(result: BenchmarkResult) -> Summary:
         samples=len(everything),
         mean_s=mean,
         percentiles_s=dict(zip(percents, percentiles, strict=True)),
+        kept_s=_kept(result.case.scenario, everything),
         crops_per_s=throughput,
         stages_s=_stages(result),
         load_s=float(np.median([run.load_s for run in result.runs])),
@@ -130,6 +138,11 @@ def _of_reported(result: BenchmarkResult) -> Summary:
         first_s=reported.first_s,
         memory_bytes=reported.memory_peak_bytes,
     )
+
+
+def _kept(scenario: Scenario, samples: Floats) -> dict[float, float]:
+    estimates = {percent: estimate_percentile(samples, percent) for percent in _KEPT_PERCENTILES.get(scenario, ())}
+    return {percent: value for percent, value in estimates.items() if value is not None}
 
 
 def _stages(result: BenchmarkResult) -> dict[str, float]:

@@ -111,7 +111,14 @@ class _Measurement:
     def serve(self, request: Serve) -> ServedQueries:
         monitor = Monitor()
         with Pipeline(self._call(), self._streams()) as pipeline:
-            served = serve(pipeline, rate_hz=request.rate_hz, queries=request.queries, bound_s=self.case.bound_s or 0.0, seed=request.seed)
+            served = serve(
+                pipeline,
+                rate_hz=request.rate_hz,
+                queries=request.queries,
+                allowed=request.allowed,
+                bound_s=self.case.bound_s or 0.0,
+                seed=request.seed,
+            )
         return ServedQueries(
             latencies_ns=tuple(served.latencies_ns),
             late=served.late,

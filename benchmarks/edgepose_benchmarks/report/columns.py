@@ -141,6 +141,10 @@ def _percentile(percent: float) -> Callable[[View], Interval | None]:
     return lambda view: view.summary.percentiles_s.get(percent)
 
 
+def _kept(percent: float) -> Callable[[View], float | None]:
+    return lambda view: view.summary.kept_s.get(percent)
+
+
 def _streams(view: View) -> int | None:
     if view.result.case.scenario == "single-stream":
         return None
@@ -204,6 +208,8 @@ COLUMNS = (
     *(_FILE, _PRECISION, _RUNTIME, _DEVICE, _MACHINE, _SCENARIO, _THREADS, _BATCH, _STREAMS, _MEDIAN, _MEAN, _P99, _RATE, _MEMORY, _PEAK),
     _ranged("p90_ms", "p90 ms", _percentile(90.0), 1e3, "latency that 90 % keep"),
     _ranged("p95_ms", "p95 ms", _percentile(95.0), 1e3, "latency that 95 % keep"),
+    _figure("p90_kept_ms", "p90 ≤ ms", _kept(90.0), 1e3, "the p90 of all calls is at most this: MLPerf's early-stopping estimate"),
+    _figure("p99_kept_ms", "p99 ≤ ms", _kept(99.0), 1e3, "the p99 of all calls is at most this: MLPerf's early-stopping estimate"),
     _figure("load_ms", "load ms", lambda view: view.summary.load_s, 1e3, "reading, checking and compiling the file"),
     _figure("first_ms", "first ms", lambda view: view.summary.first_s, 1e3, "the first call"),
     _figure("model_memory_mb", "model MB", lambda view: view.summary.model_memory_bytes, 1e-6, "memory beyond Python's and the runtime's"),

@@ -85,7 +85,7 @@ def test_a_call_that_fails_ends_the_measurement(width):
 
 def test_waiting_for_a_free_stream_counts_as_latency():
     with Pipeline(Sleeper(0.005), 1) as pipeline:
-        served = serve(pipeline, rate_hz=2000, queries=20, bound_s=10, seed=0)
+        served = serve(pipeline, rate_hz=2000, queries=20, allowed=0, bound_s=10, seed=0)
     assert len(served.latencies_ns) == 20
     assert not served.hopeless
     # All arrive within 10 ms, and the last one waits for the 19 before it.
@@ -96,7 +96,7 @@ def test_waiting_for_a_free_stream_counts_as_latency():
 def test_a_rate_that_cannot_be_kept_is_given_up():
     call = Sleeper(0.005)
     with Pipeline(call, 1) as pipeline:
-        served = serve(pipeline, rate_hz=1000, queries=500, bound_s=0.01, seed=0)
+        served = serve(pipeline, rate_hz=1000, queries=500, allowed=5, bound_s=0.01, seed=0)
     assert served.hopeless
     assert served.late > 5
     assert call.calls < 100
@@ -105,6 +105,6 @@ def test_a_rate_that_cannot_be_kept_is_given_up():
 def test_arrivals_follow_the_rate():
     start = time.perf_counter()
     with Pipeline(Sleeper(0.0), 4) as pipeline:
-        served = serve(pipeline, rate_hz=400, queries=100, bound_s=1, seed=0)
+        served = serve(pipeline, rate_hz=400, queries=100, allowed=0, bound_s=1, seed=0)
     assert time.perf_counter() - start >= 0.2
     assert served.late == 0

@@ -151,26 +151,49 @@ def test_bad_reports_get_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert "can't write" in fails(capsys, "report", str(results), "--out", str(results / "r.md"))
 
 
+# Says by a file that it waits for a worker's measurement, and is the command otherwise.
+_TELLING = """
+import sys
+from pathlib import Path
+
+from edgepose.cli import main
+from edgepose_benchmarks.link import WorkerLink
+from edgepose_benchmarks.protocol import Measure
+
+ask = WorkerLink.ask
+
+def tell(link, message, wanted, *, timeout_s):
+    if isinstance(message, Measure):
+        Path(sys.argv[1]).touch()
+    return ask(link, message, wanted, timeout_s=timeout_s)
+
+WorkerLink.ask = tell
+sys.exit(main(sys.argv[2:]))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_keeps_what_is_finished(number: signal.Signals, onnx: str, tmp_path: Path) -> None:
-    out = tmp_path / "results"
-    command = [sys.executable, "-m", "edgepose.cli", "benchmark", onnx, "--batch", "1,2,3", "--out", str(out), *QUICK, "--machine", "m"]
-    slow = ["--seconds", "1000"]
-    first = subprocess.run([*command, "--batch", "1"], capture_output=True, text=True, timeout=120, check=False)
-    assert first.returncode == 0, first.stderr
+    out, begun = tmp_path / "results", tmp_path / "begun"
+    command = ["benchmark", onnx, "--batch", "1,2,3", "--out", str(out), *QUICK, "--machine", "m"]
+    assert main([*command, "--batch", "1"]) == 0
     process = subprocess.Popen(
-        [*command, *slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        [sys.executable, "-c", _TELLING, str(begun), *command, "--seconds", "1000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
     try:
-        deadline = time.monotonic() + 60
-        while not (workers := _children(process.pid)):
+        deadline = time.monotonic() + 300  # so that a command that hangs ends the test
+        while not begun.exists():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        time.sleep(1.0)
-        workers = _children(process.pid) or workers
+        workers = _children(process.pid)
+        assert workers
         process.send_signal(number)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 1, errors

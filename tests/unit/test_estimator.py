@@ -7,7 +7,7 @@ import pytest
 from edgepose.boxes import load_boxes
 from edgepose.crop import crop
 from edgepose.errors import InputError
-from edgepose.estimator import PoseEstimator, Poses
+from edgepose.estimator import PoseEstimator, Poses, run_crops
 from edgepose.heatmap import decode, flip_heatmaps, to_image
 from edgepose.skeleton import Skeleton
 from edgepose.spec import Architecture, Codec, InputSpec, ModelSpec, Provenance
@@ -132,6 +132,17 @@ def test_the_flip_test_averages_with_the_mirrored_crops(kind):
     np.testing.assert_allclose(poses.keypoints_xy, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("own", ["udp", "standard"])
+def test_crops_are_run_once_or_turned_back_as_asked(own):
+    session = DotSession(Codec(kind=own))
+    batch = np.random.default_rng(0).random((2, 3, *session.spec.input_shape[1:]), np.float32)
+    np.testing.assert_array_equal(run_crops(session, batch), session.run(batch))
+    assert session.batches == [2, 2]
+    for codec in (None, Codec(kind="udp"), Codec(kind="standard")):
+        mirrored = flip_heatmaps(session.run(np.ascontiguousarray(batch[..., ::-1])), (1, 0, 2), codec or session.spec.codec)
+        np.testing.assert_array_equal(run_crops(session, batch, flip_test=True, codec=codec), (session.run(batch) + mirrored) / 2)
+
+
 def test_the_flip_test_keeps_a_keypoint_of_the_middle_in_place():
     image = dotted_image(PEOPLE)
     plain = PoseEstimator(DotSession())(image, BOXES)
@@ -185,7 +196,7 @@ def test_other_memory_layouts_of_the_image_give_the_same_poses():
 def test_the_document_is_plain_json_that_can_be_read_as_boxes(tmp_path):
     poses = Poses(
         keypoints_xy=np.array([[[1.23456789, 2], [3, 4], [-5, 6]]], np.float32),
-        scores=np.array([[0.5, 0.25, 0.75]], np.float32),
+        scores=np.array([[0.5, 0.25, 0.75003]], np.float32),
         boxes_xyxy=np.array([[0, 0, 10.5, 20]], np.float32),
         skeleton=DOTS,
     )
@@ -193,7 +204,7 @@ def test_the_document_is_plain_json_that_can_be_read_as_boxes(tmp_path):
     path.write_text(json.dumps(poses.to_document()))
     person = {
         "box_xyxy": [0, 0, 10.5, 20],
-        "score": 0.5,
+        "score": 0.5,  # of 0.50001: four decimals
         "keypoints": {"left_dot": [1.2346, 2, 0.5], "right_dot": [3, 4, 0.25], "nose": [-5, 6, 0.75]},
     }
     assert json.loads(path.read_text()) == {"skeleton": "dots", "people": [person]}

@@ -82,3 +82,20 @@ def test_an_alias_is_no_fallback():
 def test_a_runtime_without_devices():
     with pytest.raises(DeviceError, match="it has: none"):
         choose("gpu", available=())
+
+
+def test_the_limits_and_defaults():
+    assert MAX_THREADS == 1024
+    assert DeviceRequest.parse("cpu").streams == DeviceRequest().streams == 1
+    assert DeviceRequest.parse("cpu").threads is None
+
+
+@pytest.mark.parametrize("streams", [0, -1, MAX_THREADS + 1])
+def test_streams_out_of_range(streams):
+    with pytest.raises(InputError, match=f"streams is {streams}; allowed: 1 to {MAX_THREADS}"):
+        DeviceRequest.parse("cpu", streams=streams)
+
+
+@pytest.mark.parametrize("streams", [None, 1, 2, MAX_THREADS])
+def test_streams_in_range(streams):
+    assert DeviceRequest.parse("cpu", streams=streams).streams == streams

@@ -197,3 +197,8 @@ def test_info_names_runtime_version_and_device():
     assert str(session.info) == "fake 1 (nothing)"
     assert session.info.batch == 4
     assert session.spec is SPEC
+
+
+def test_limits_and_defaults():
+    assert MAX_BATCH == 64
+    assert SessionInfo(runtime="a", version="1", requested="cpu", device="CPU", threads=None, batch=None).streams == 1

@@ -147,3 +147,82 @@ def test_the_page_stands_alone(data, tmp_path):
     assert "<script>" not in format_page(hostile, bad, good, comparison, most_changed(data, bad, good, 4))
     (tmp_path / "page.html").write_text(page, "utf-8")
     assert Path(tmp_path / "page.html").stat().st_size < 2_000_000
+
+
+def similarity(points, truth, counted, area):
+    """OKS of one person, keypoint by keypoint."""
+    sigmas = get_skeleton("coco").sigmas
+    values = [
+        np.exp(-((x - tx) ** 2 + (y - ty) ** 2) / (2 * area * (2 * sigma) ** 2))
+        for (x, y), (tx, ty), sigma, counts in zip(points, truth, sigmas, counted, strict=True)
+        if counts
+    ]
+    return float(np.mean(values))
+
+
+def test_losses_of_oks_are_those_of_loops(data):
+    random = np.random.default_rng(5)
+    annotations = dataclasses.replace(data.annotations, keypoints=data.annotations.keypoints.copy(), areas=data.annotations.areas.copy())
+    annotations.keypoints[..., 2] = random.integers(0, 3, annotations.keypoints.shape[:2])
+    annotations.keypoints[:, 0, 2] = 1
+    annotations.areas[::3] = np.nan
+    changed = dataclasses.replace(data, annotations=annotations)
+    good, bad = (judge(changed, found(data, noise, seed), conditions(), work(), SPEC) for noise, seed in ((0.09, 0), (0.1, 1)))
+    boxes = data.people.boxes_xyxy
+    areas = np.where(np.isnan(annotations.areas), 0.53 * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), annotations.areas)
+    drops = np.array([
+        similarity(good.keypoints[row, :, :2], truth[:, :2], truth[:, 2] > 0, areas[row])
+        - similarity(bad.keypoints[row, :, :2], truth[:, :2], truth[:, 2] > 0, areas[row])
+        for row, truth in enumerate(annotations.keypoints)
+    ])  # fmt: skip
+    comparison = compare(changed, bad, good)
+    assert comparison.reference == "labels"
+    assert comparison.oks_drop == pytest.approx(drops.mean())
+    assert comparison.oks_drop_p95 == pytest.approx(np.quantile(drops, 0.95))
+    assert (drops < 0).any()
+    most = most_changed(changed, bad, good, 5)
+    assert [change.person for change in most] == np.argsort(-np.abs(drops))[:5].tolist()
+    assert [change.oks_drop for change in most] == pytest.approx(sorted(drops, key=abs)[:-6:-1])
+
+
+def test_without_labels_the_baseline_is_the_truth(data):
+    rows = np.arange(len(data.people))
+    people = dataclasses.replace(data.people, annotations=np.where(rows % 2, rows, -1))
+    good, bad = judged(data, 0.03), judged(data, 0.08, seed=1)
+    boxes = people.boxes_xyxy
+    areas = 0.53 * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    every = np.ones(17, bool)
+    drops = [1 - similarity(bad.keypoints[row, :, :2], good.keypoints[row, :, :2], every, areas[row]) for row in rows]
+    comparison = compare(dataclasses.replace(data, people=people), bad, good)
+    assert comparison.reference == "baseline"
+    assert comparison.oks_drop == pytest.approx(np.mean(drops))
+
+
+def test_shifts_of_people_of_every_shape_are_in_pixels_of_the_input(data):
+    good = judged(data, 0.0)
+    moved = good.keypoints.copy()
+    moved[:, 3, :2] += [3.0, -4.0]
+    wide = dataclasses.replace(good.spec, input=dataclasses.replace(good.spec.input, height=128, width=192))
+    for spec in (good.spec, wide):
+        baseline = dataclasses.replace(good, spec=spec)
+        comparison = compare(data, dataclasses.replace(baseline, keypoints=moved), baseline)
+        expected = []
+        for left, top, right, bottom in data.people.boxes_xyxy:
+            width = max(right - left, (bottom - top) * spec.input.width / spec.input.height) * 1.25
+            expected.append(5.0 * spec.input.width / width)
+        assert comparison.shifts[3].mean_px == pytest.approx(np.mean(expected))
+        assert comparison.shifts[3].median_px == pytest.approx(np.median(expected))
+        assert comparison.shifts[3].p95_px == pytest.approx(np.quantile(expected, 0.95))
+        assert comparison.shift_px == pytest.approx(np.mean(expected) / 17)
+
+
+def test_most_changed_without_oks_goes_by_distance(data):
+    good = judged(data, 0.0)
+    bare = dataclasses.replace(good, spec=dataclasses.replace(SPEC, skeleton=dataclasses.replace(SPEC.skeleton, sigmas=())))
+    moved = good.keypoints.copy()
+    for person, distance in ((2, 3.0), (9, 9.0), (5, 5.0)):
+        moved[person, :, 0] += distance * (data.people.boxes_xyxy[person, 2] - data.people.boxes_xyxy[person, 0]) / 10
+    changes = most_changed(data, dataclasses.replace(bare, keypoints=moved), bare, 3)
+    assert {change.person for change in changes} == {2, 5, 9}
+    assert [change.shift_px for change in changes] == sorted((change.shift_px for change in changes), reverse=True)
+    assert all(np.isnan(change.oks_drop) for change in changes)

@@ -109,3 +109,22 @@ def test_oks_by_hand() -> None:
     mean = oks(similarities, np.array([[True, True, False], [False, False, False]]))
     assert mean[0] == pytest.approx((1 + np.exp(-0.5)) / 2)
     assert np.isnan(mean[1])
+
+
+def test_one_sure_keypoint_makes_the_score() -> None:
+    assert person_scores(np.array([[0.1, 0.9, 0.2]]), np.array([0.5])) == pytest.approx([0.45])
+
+
+def test_people_are_compared_by_where_their_keypoints_are(tmp_path: Path) -> None:
+    """Scores are no coordinates, and two people at one place are the same however sure the model is of each."""
+    annotations = load(tmp_path, make_document(3))
+    people = detected_people(write(tmp_path, detect(annotations, per_picture=5), "d.json"), annotations)
+    keypoints = find(annotations, people, ties=False)
+    again = int(np.flatnonzero(np.diff(people.pictures) == 0)[0])
+    keypoints[again + 1] = keypoints[again]
+    keypoints[again + 1, :, 2] = 1e4
+    alone = np.flatnonzero(people.pictures == people.pictures[again])
+    detections = select_people(people, keypoints, make_spec(), SIGMAS)
+    kept = detections.keypoints[detections.pictures == people.pictures[again]]
+    assert len(alone) > len(kept)
+    assert (kept[:, 0, 2] == 1e4).sum() == 1

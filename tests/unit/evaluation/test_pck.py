@@ -143,3 +143,91 @@ def test_pck_needs_annotated_people(tmp_path: Path) -> None:
     people = detected_people(write(tmp_path, detect(annotations), "d.json"), annotations)
     with pytest.raises(InputError, match="can't be used with detections"):
         PROTOCOLS["pck"].score(annotations, people, np.zeros((len(people), 17, 3)), make_spec())
+
+
+def literal_pck(truth: NDArray[np.float64], found: NDArray[np.float64], share: float) -> dict[str, list[bool]]:
+    """Whether each labelled limb keypoint is right, by name, of people whose torso is labelled and longer than a pixel."""
+    coco = get_skeleton("coco").keypoints
+    shoulder, hip = coco.index("left_shoulder"), coco.index("right_hip")
+    right: dict[str, list[bool]] = {}
+    for person, points in zip(truth.tolist(), found.tolist(), strict=True):
+        torso = ((person[shoulder][0] - person[hip][0]) ** 2 + (person[shoulder][1] - person[hip][1]) ** 2) ** 0.5
+        if not person[shoulder][2] or not person[hip][2] or torso <= 1:
+            continue
+        for name, (x, y, label), (found_x, found_y, _) in zip(coco, person, points, strict=True):
+            if label and name.split("_")[-1] in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"):
+                right.setdefault(name, []).append(((x - found_x) ** 2 + (y - found_y) ** 2) ** 0.5 < share * torso)
+    return right
+
+
+def test_pck_equals_loops(tmp_path: Path) -> None:
+    annotations = load(tmp_path, make_document(6))
+    people = annotated_people(annotations)
+    coco = get_skeleton("coco")
+    random = np.random.default_rng(3)
+    truth = annotations.keypoints[people.annotations].copy()
+    # A torso of less than a pixel, and one of a little more.
+    for row, length in ((0, 0.9), (1, 1.5)):
+        truth[row, [5, 12]] = [[50, 60, 2], [50 + length, 60, 1]]
+    annotations.keypoints[people.annotations] = truth
+    found = truth.copy()
+    found[:, :, :2] += random.normal(0, 4, (*found.shape[:2], 2)) * random.uniform(0, 2, (len(found), 1, 1))
+    for share in (0.05, 0.1, 0.2, 0.5):
+        right = literal_pck(truth, found, share)
+        everything = [value for values in right.values() for value in values]
+        total, each = pck(found[:, :, :2], truth, coco, within=share)
+        assert total == pytest.approx(np.mean(everything), abs=1e-12)
+        assert each == pytest.approx({name: np.mean(values) for name, values in right.items()}, abs=1e-12)
+    result = PROTOCOLS["pck"].score(annotations, people, found, make_spec())
+    assert list(result.metrics) == [f"PCK@{share}{suffix}" for suffix in ("", "(box)") for share in (0.05, 0.1, 0.2)]
+    assert result.metrics["PCK@0.1"] == pytest.approx(np.mean([v for values in literal_pck(truth, found, 0.1).values() for v in values]))
+    assert result.counts["keypoints"] == sum(map(len, literal_pck(truth, found, 0.2).values()))
+    picture = int(people.pictures[2])
+    only = np.zeros(len(annotations.picture_ids), np.int64)
+    only[picture] = 2
+    there = people.pictures == picture
+    expected = [value for values in literal_pck(truth[there], found[there], 0.2).values() for value in values]
+    assert expected
+    assert result.resample(only) == pytest.approx(np.mean(expected))
+
+
+def test_pck_counts_who_was_not_run(tmp_path: Path) -> None:
+    annotations = load(tmp_path, make_document(4))
+    people = annotated_people(annotations)
+    found = annotations.keypoints[people.annotations].copy()
+    found[1::3] = np.nan
+    result = PROTOCOLS["pck"].score(annotations, people, found, make_spec())
+    assert result.counts["boxes not run"] == len(found[1::3]) < result.counts["boxes"] == len(people)
+    assert result.counts["pictures"] == 40
+    assert pck(found[:, :, :2] * np.nan, annotations.keypoints[people.annotations], get_skeleton("coco"))[0] == 0
+    nobody = np.zeros((2, 17, 3))
+    assert pck(nobody[:, :, :2], nobody, get_skeleton("coco")) == (0.0, {})
+
+
+def test_pck_needs_both_ends_of_the_torso() -> None:
+    skeleton = Skeleton(name="half", keypoints=("left_shoulder", "left_hip"))
+    with pytest.raises(InputError, match="left_shoulder and right_hip, which 'half' lacks"):
+        pck(np.zeros((1, 2, 2)), np.ones((1, 2, 3)), skeleton)
+
+
+def test_pckh_at_the_border_is_right() -> None:
+    annotations, people, _ = make_mpii(4)
+    assert annotations.head_sizes is not None
+    annotations.head_sizes[:] = 40.0
+    annotations.keypoints[:] = [100.0, 100.0, 1.0]
+    found = annotations.keypoints.copy()
+    found[:, :, 0] += 20.0
+    result = PROTOCOLS["mpii"].score(annotations, people, found, make_spec("mpii"))
+    assert (result.metrics["PCKh@0.5"], result.metrics["PCKh@0.1"], result.metrics["Knee"]) == (1, 0, 1)
+    found[:, :, 0] -= 16.0
+    assert PROTOCOLS["mpii"].score(annotations, people, found, make_spec("mpii")).metrics["PCKh@0.1"] == 1
+    assert result.counts["keypoints"] == 4 * 14
+    found[:, :, 0] += 16.01
+    assert PROTOCOLS["mpii"].score(annotations, people, found, make_spec("mpii")).metrics["PCKh@0.5"] == 0
+
+
+def test_mpiis_squares_are_taken_as_they_are() -> None:
+    annotations, _, _ = make_mpii(2)
+    annotations.boxes_xywh[:] = [[10, 20, 30, 40], [-5, 7, 50, 60]]
+    people = annotated_people(annotations)
+    assert sorted(people.boxes_xyxy.tolist()) == [[-5, 7, 45, 67], [10, 20, 40, 60]]

@@ -158,3 +158,20 @@ def test_wholebody_is_run_on_people_with_a_labelled_body(tmp_path: Path) -> None
     people = annotated_people(annotations)
     assert people.annotations.tolist() == [0]
     assert np.count_nonzero(annotations.keypoints[1]) == 68 * 3
+
+
+def test_a_little_is_enough(tmp_path: Path) -> None:
+    """One labelled keypoint, hidden ones, one square pixel of area: people all the same."""
+    hidden, one = [1, 1, 1] * 17, [5, 5, 1, *[0] * 48]
+    rows = ({"keypoints": hidden}, {"keypoints": one, "num_keypoints": 1}, {"area": 1}, {"area": 0.5})
+    assert annotated_people(load(tmp_path, document(*rows))).annotations.tolist() == [0, 1, 2, 3]
+
+
+def test_detections_of_the_least_score_and_of_no_size_are_taken(tmp_path: Path) -> None:
+    annotations = load(tmp_path, document({}))
+    rows = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": score} for score in (0.0, 0.299, 0.3, 0.31)]
+    path = write(tmp_path, rows, "d.json")
+    people = detected_people(path, annotations, min_score=0.3)
+    assert people.scores.tolist() == [0.3, 0.31]
+    assert people.skipped == {"detections below the least score": 2}
+    assert detected_people(path, annotations).scores.tolist() == [0.0, 0.299, 0.3, 0.31]

@@ -8,7 +8,7 @@ from checkpoints import make_spec, random_model
 
 from edgepose.errors import InputError
 from edgepose.heatmap import encode
-from edgepose.quantization.agreement import measure_agreement, oks_loss
+from edgepose.quantization.agreement import MIN_SCORE, MOVED_PX, measure_agreement, oks_loss
 from edgepose.skeleton import Skeleton
 from edgepose.spec import Codec, ModelSpec
 
@@ -91,3 +91,42 @@ def test_oks_needs_sigmas() -> None:
     bare = make_spec(model, skeleton=skeleton)
     with pytest.raises(InputError, match="no OKS sigmas"):
         oks_loss(make_heatmaps(bare), make_heatmaps(bare), bare)
+
+
+def test_the_relative_error_is_exact(spec: ModelSpec) -> None:
+    random = np.random.default_rng(1)
+    reference = random.uniform(0.1, 1, (2, 17, *spec.input.heatmap_size)).astype(np.float32)
+    difference = random.normal(0.05, 0.1, reference.shape).astype(np.float32)
+    agreement = measure_agreement(reference + difference, reference, reference, spec)
+    expected = np.sqrt(np.square(difference.astype(np.float64)).sum() / np.square(reference.astype(np.float64)).sum())
+    assert agreement.relative_rms == pytest.approx(expected, rel=1e-5)
+    nothing = np.zeros_like(reference)
+    assert measure_agreement(difference, nothing, reference, spec).relative_rms == pytest.approx(
+        np.sqrt(np.square(difference.astype(np.float64)).mean()), rel=1e-6
+    )
+
+
+def test_shifts_are_exact(spec: ModelSpec) -> None:
+    spec = replace(spec, codec=Codec(kind="standard"))
+    maps = make_heatmaps(spec)
+    moved = maps.copy()
+    moved[0, :4] = move(maps[:1], 0, 1)[0, :4]
+    moved[1, 0] = move(maps[1:2], 1, 0)[0, 0]
+    moved[2, :2] = move(maps[2:], 3, 4)[0, :2]
+    agreement = measure_agreement(moved, maps, maps, spec)
+    # One heatmap pixel is four of the input: five keypoints by 4 px, two by 20, 44 by nothing.
+    distances = np.sort([4.0] * 5 + [20.0] * 2 + [0.0] * 44)
+    assert agreement.shift_px == pytest.approx(distances.mean(), rel=1e-6)
+    assert agreement.p95_shift_px == pytest.approx(np.quantile(distances, 0.95), rel=1e-6)
+    assert agreement.max_shift_px == pytest.approx(20.0, rel=1e-6)
+    assert agreement.moved == pytest.approx(7 / 51)
+    assert (MIN_SCORE, MOVED_PX) == (0.2, 2.0)
+
+
+def test_a_keypoint_of_the_least_score_counts(spec: ModelSpec) -> None:
+    maps = make_heatmaps(spec)
+    scores = maps.max((2, 3))
+    scaled = maps / scores[..., None, None] * np.float32(MIN_SCORE)
+    scaled[0] *= np.float32(0.99)
+    at_least = int((scaled.max((2, 3)) >= MIN_SCORE).sum())
+    assert measure_agreement(scaled, scaled, scaled, spec).compared == at_least == 34

@@ -139,3 +139,59 @@ def test_damaged_results_load_or_are_refused():
         ResultFile(results=(make_result(runs=(make_run(count=12),)), make_estimate()), comparisons=(make_comparison(),)).to_json()
     )
     check_reader(document, lambda text: ResultFile.from_json(text, where="r.json"), ResultFile.to_json, count=400, seed=5)
+
+
+def runs_of(*samples, **conditions):
+    """Runs with these samples and no warm-up."""
+    return [dataclasses.replace(make_run(**conditions), samples_s=tuple(values), warmup=0) for values in samples]
+
+
+def told(runs, words, **options):
+    return any(words in warning for warning in find_warnings(runs, **options))
+
+
+# Each threshold from both sides.
+@pytest.mark.parametrize(
+    ("below", "above", "words"),
+    [
+        (runs_of([1.0] * 29 + [1.0]), runs_of([1.0] * 29), "only 29 samples"),
+        (runs_of([0.951, 0.951, 1.0, 1.049, 1.049] * 40), runs_of([0.949, 0.949, 1.0, 1.051, 1.051] * 40), "spread"),
+        (runs_of([1.0] * 95 + [1.99] * 5), runs_of([1.0] * 95 + [2.01] * 5), "long tail: p99 is 2.0 times"),
+        (runs_of([1.0] * 94 + [3.0] * 5), runs_of([1.0] * 95 + [3.0] * 5), "long tail"),
+        (runs_of([1.0] * 40, [1.049] * 40), runs_of([1.0] * 40, [1.052] * 40), "processes differ"),
+        (runs_of([1.0] * 40 + [1.049] * 20), runs_of([1.0] * 40 + [1.051] * 20), "5% slower"),
+        (runs_of([1.0] * 40 + [0.951] * 20), runs_of([1.0] * 40 + [0.94] * 20), "6% faster"),
+        (runs_of([1.0] * 10 + [2.0] * 4), runs_of([1.0] * 10 + [2.0] * 5), "slower than they began"),
+        (
+            runs_of(*[[1.0] * 40] * 2, [1.0] * 20 + [1.6] * 20),
+            runs_of([1.0] * 40, *[[1.0] * 20 + [1.6] * 20] * 2),
+            "slower than they began",
+        ),
+        ([make_run(other_cores=0.09)], [make_run(other_cores=0.11)], "used 0.1 CPU cores"),
+        ([make_run(), make_run(), make_run(other_cores=9.0)], [make_run(), *[make_run(other_cores=9.0)] * 2], "used 9.0 CPU cores"),
+        ([make_run(frequency_hz=(2e9, 1.92e9))], [make_run(frequency_hz=(2e9, 1.88e9))], "fell by 6%"),
+        ([make_run(frequency_hz=(0.0, 1e9))], [make_run(frequency_hz=(1e9, 5e8)), make_run(frequency_hz=(1e9, 1e9))], "fell by 50%"),
+    ],
+)
+def test_each_threshold_is_where_it_is_said_to_be(below, above, words):
+    assert not told(below, words)
+    assert told(above, words)
+
+
+def test_completions_of_several_streams_spread_by_nature():
+    runs = runs_of([0.5, 1.5] * 100, [1.0, 3.0] * 100)
+    assert told(runs, "spread")
+    assert told(runs, "processes differ")
+    assert find_warnings(runs, latencies=False) == ()
+
+
+def test_a_single_process_differs_from_nobody():
+    assert not told(runs_of([1.0] * 20 + [1.2] * 20), "processes differ")
+
+
+def test_what_the_machine_did_is_told_last():
+    runs = [dataclasses.replace(run, conditions=make_run(throttled=2).conditions) for run in runs_of([1.0] * 20, [2.0] * 20)]
+    warnings = find_warnings(runs)
+    assert "spread" in warnings[0]
+    assert "2 thermal events" in find_warnings(runs[:1])[-1]
+    assert "4 thermal events" in warnings[-1]

@@ -7,7 +7,10 @@ import pytest
 
 from edgepose_benchmarks.result import Interval, PairRatio
 from edgepose_benchmarks.statistics import (
+    COMPARISON_CONFIDENCE,
+    CONFIDENCE,
     bootstrap_intervals,
+    clip_spikes,
     find_warmup,
     median_interval,
     percentile,
@@ -162,3 +165,62 @@ def test_one_pair_gives_no_verdict():
     ratio = ratio_interval([pair])
     assert ratio == Interval(value=pytest.approx(2.0), low=None, high=None)
     assert verdict(ratio) == "undecided"
+
+
+def test_the_interval_of_a_median_is_made_of_order_statistics():
+    # 25 values: n/2 ± 1.96 √n/2 are 7.6 and 17.4.
+    assert median_interval([float(value) for value in range(24, -1, -1)]) == Interval(value=12.0, low=7.0, high=18.0)
+    assert median_interval([float(value) for value in range(100)]) == Interval(value=49.5, low=40.0, high=60.0)
+
+
+def test_spikes_are_clipped_at_twice_the_90th_percentile():
+    samples = [*range(1, 11), 1000.0]
+    np.testing.assert_array_equal(clip_spikes(samples), [*range(1, 11), 20.0])
+
+
+def test_the_middle_third_of_the_blocks_makes_a_pairs_ratio():
+    ratios = [9.0, 0.1, 1.0, 1.1, 1.5, 0.9, 3.0, 0.5, 2.0]
+    pair = PairRatio(a_s=(2.0,) * 9, b_s=tuple(2.0 * ratio for ratio in ratios), b_first=(True,) * 9)
+    # In order: 0.1, 0.5, 0.9 | 1.0, 1.1, 1.5 | 2.0, 3.0, 9.0
+    assert ratio_interval([pair]).value == pytest.approx((1.0 * 1.1 * 1.5) ** (1 / 3))
+
+
+def test_the_interval_of_a_ratio_is_students():
+    assert (CONFIDENCE, COMPARISON_CONFIDENCE) == (0.95, 0.99)
+    logs = [0.1, 0.25, 0.13]
+    pairs = [PairRatio(a_s=(1.0,), b_s=(math.exp(log),), b_first=(True,)) for log in logs]
+    interval = ratio_interval(pairs)
+    # The 99.5th percentile of Student's t with two degrees of freedom is 9.9248.
+    reach = 9.9248 * np.std(logs, ddof=1) / math.sqrt(3)
+    assert interval.value == pytest.approx(math.exp(0.16))
+    assert (interval.low, interval.high) == (
+        pytest.approx(math.exp(0.16 - reach), rel=1e-5),
+        pytest.approx(math.exp(0.16 + reach), rel=1e-5),
+    )
+    narrow = ratio_interval(pairs, confidence=0.95)
+    assert math.log(narrow.high) == pytest.approx(0.16 + 4.3027 * reach / 9.9248, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [
+        (1.0, 1.2, "no difference"),
+        (0.8, 1.0, "no difference"),
+        (1.0001, 1.2, "B is slower"),
+        (0.8, 0.9999, "B is faster"),
+        (None, 0.5, "undecided"),
+        (2.0, None, "undecided"),
+    ],
+)
+def test_a_verdict_needs_an_interval_on_one_side_of_one(low, high, wanted):
+    assert verdict(Interval(value=1.0, low=low, high=high)) == wanted
+
+
+def test_intervals_need_eight_samples_and_widen_with_confidence():
+    samples = np.random.default_rng(0).normal(10, 1, 400)
+    assert bootstrap_intervals([samples[:7]], median)[0].low is None
+    assert bootstrap_intervals([samples[:5], samples[5:8]], median)[0].low is not None
+    (half,), (most,) = (bootstrap_intervals([samples], median, confidence=confidence) for confidence in (0.5, 0.95))
+    # Independent samples: 1.96 instead of 0.674 deviations of the median, which is 1.25 / √400.
+    assert (most.high - most.low) / (half.high - half.low) == pytest.approx(1.96 / 0.674, rel=0.25)
+    assert most.high - most.low == pytest.approx(2 * 1.96 * 1.2533 / 20, rel=0.25)

@@ -3,15 +3,16 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from documents import check_reader
 from sample_results import MACHINE, make_comparison, make_estimate, make_result, make_run
 
 from edgepose.errors import InputError, SpecError
-from edgepose_benchmarks.result import ServerTrial
+from edgepose_benchmarks.result import Interval, ServerTrial
 from edgepose_benchmarks.result_file import ResultFile, load_results, save_results
 from edgepose_benchmarks.stability import find_warnings
-from edgepose_benchmarks.summary import summarize
+from edgepose_benchmarks.summary import crops_per_sample, main_interval, relative_width, summarize
 
 
 def test_a_results_file_is_read_back_to_the_last_sample(tmp_path):
@@ -195,3 +196,57 @@ def test_what_the_machine_did_is_told_last():
     assert "spread" in warnings[0]
     assert "2 thermal events" in find_warnings(runs[:1])[-1]
     assert "4 thermal events" in warnings[-1]
+
+
+def test_the_figure_that_decides_is_the_median_or_offline_the_mean():
+    result = make_result()
+    samples = np.concatenate([run.steady_s for run in result.runs])
+    assert main_interval(result).value == pytest.approx(np.median(samples))
+    offline = dataclasses.replace(result, case=dataclasses.replace(result.case, scenario="offline"))
+    skewed = dataclasses.replace(offline, runs=tuple(runs_of([1.0] * 30 + [4.0] * 10, [1.0] * 40)))
+    assert main_interval(skewed).value == pytest.approx(110 / 80)
+    assert main_interval(dataclasses.replace(result, runs=skewed.runs)).value == 1.0
+    assert relative_width(Interval(value=10.0, low=8.0, high=13.0)) == pytest.approx(0.25)
+    assert relative_width(Interval(value=10.0, low=None, high=None)) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("changes", "streams", "crops"),
+    [
+        ({}, 3, 1),
+        ({"batch": 5}, 3, 5),
+        ({"scenario": "multi-stream", "streams": None, "batch": 5}, 3, 15),
+        ({"scenario": "multi-stream", "streams": 4, "batch": 2}, 3, 8),
+        ({"scenario": "multi-stream", "streams": None, "batch": 2}, None, 2),
+        ({"scenario": "offline", "streams": 4, "batch": 2}, 3, 2),
+        ({"stage": "end-to-end", "people": 8}, 3, 8),
+    ],
+)
+def test_a_sample_stands_for_so_many_crops(changes, streams, crops):
+    result = make_result()
+    session = None if streams is None else dataclasses.replace(result.session, streams=streams)
+    assert crops_per_sample(dataclasses.replace(result, case=dataclasses.replace(result.case, **changes), session=session)) == crops
+
+
+def test_the_figures_of_processes_that_differ():
+    runs = [
+        dataclasses.replace(
+            make_run(warmup=2, count=40, cpu_cores=cores, memory_peak_bytes=peak, memory_before_bytes=before),
+            load_s=load,
+            first_s=first,
+            stages_s={"crop": (9.0, 9.0, *[value] * 38), "inference": (9.0, 9.0, *[2 * value] * 38)},
+        )
+        for cores, peak, before, load, first, value in (
+            (1.0, 500, 100, 0.1, 0.7, 1.0),
+            (2.0, 900, 600, 0.5, 0.2, 2.0),
+            (9.0, 700, 200, 0.2, 0.1, 4.0),
+        )
+    ]
+    summary = summarize(make_result(runs=tuple(runs)))
+    assert (summary.load_s, summary.first_s, summary.cpu_cores) == (0.2, 0.2, 2.0)
+    assert (summary.memory_bytes, summary.model_memory_bytes) == (900, 500)
+    assert summary.stages_s == {"crop": 2.0, "inference": 4.0}
+    assert summary.samples == 3 * 38
+    assert summary.mean_s.value == pytest.approx(np.mean([run.steady_s for run in runs]))
+    assert summary.percentiles_s[90.0].value == pytest.approx(np.percentile([run.steady_s for run in runs], 90))
+    assert summarize(make_result(runs=tuple(make_run(warmup=200) for _ in range(2)))).samples == 0

@@ -205,6 +205,9 @@ def test_pck_counts_who_was_not_run(tmp_path: Path) -> None:
 
 
 def test_pck_needs_both_ends_of_the_torso() -> None:
+    ends = Skeleton(name="ends", keypoints=("left_shoulder", "right_hip"))
+    truth = np.array([[[0.0, 0.0, 1.0], [30.0, 40.0, 1.0]]])
+    assert pck(truth[:, :, :2] + [[[0.0, 9.9], [0.0, 10.1]]], truth, ends) == (0.5, {"left_shoulder": 1.0, "right_hip": 0.0})
     skeleton = Skeleton(name="half", keypoints=("left_shoulder", "left_hip"))
     with pytest.raises(InputError, match="left_shoulder and right_hip, which 'half' lacks"):
         pck(np.zeros((1, 2, 2)), np.ones((1, 2, 3)), skeleton)

@@ -10,7 +10,7 @@ from checkpoints import random_crops, random_model
 from edgepose.errors import InputError
 from edgepose.models.vitpose import ViTPose
 from edgepose.quantization.layers import list_layers, output_axis
-from edgepose.quantization.lowering import apply, simulate
+from edgepose.quantization.lowering import SimulatedLayer, apply, simulate
 from edgepose.quantization.preparation import fingerprint, prepare
 from edgepose.quantization.recipe import ActivationRange, LayerStatistics, Quantization, QuantizationRecipe, Statistics
 
@@ -105,3 +105,34 @@ def test_numbers_that_dont_fit_the_layer_are_refused(network: ViTPose, change: d
     layers["head.final"] = replace(layers["head.final"], **change)
     with pytest.raises(InputError, match=r"head\.final"):
         apply(network, replace(quantization, statistics=replace(quantization.statistics, layers=layers)))
+
+
+@pytest.mark.parametrize(("bits", "most"), [(8, 127), (4, 7)])
+def test_weights_beyond_the_last_level_are_cut(network: ViTPose, bits: int, most: int) -> None:
+    """Scales of a third: two thirds of the range lie beyond. Each weight is the nearest level of its own channel or group."""
+    decision = decide(network, bits=bits)
+    layers = {
+        name: replace(layer, weight_scale=tuple(scale / 3 for scale in layer.weight_scale))
+        for name, layer in decision.statistics.layers.items()
+    }
+    quantized = apply(network, replace(decision, statistics=replace(decision.statistics, layers=layers)))
+    name = "backbone.blocks.0.mlp.fc2"
+    weight = prepare(network).get_submodule(name).weight.detach().numpy()
+    groups = len(layers[name].weight_scale) // len(weight)
+    assert groups == (1 if bits == 8 else 8)
+    scale = np.repeat(np.array(layers[name].weight_scale).reshape(len(weight), groups), weight.shape[1] // groups, axis=1)
+    expected = np.clip(np.round(weight / scale), -most, most)
+    np.testing.assert_array_equal(quantized.layers[name].weight, expected)
+    assert (expected.min(), expected.max()) == (-most, most)
+    assert (np.abs(expected) == most).mean() > 0.1
+    np.testing.assert_allclose(quantized.module.get_submodule(name).weight.detach().numpy(), expected * scale, rtol=1e-6)
+    np.testing.assert_array_equal(quantized.layers[name].bias, np.array(layers[name].bias, np.float32))
+
+
+def test_one_layers_input_alone_is_rounded(network: ViTPose) -> None:
+    quantized = apply(network, decide(network))
+    name = "backbone.blocks.0.attn.proj"
+    rounded = {found for found, module in simulate(quantized, only=name).named_modules() if isinstance(module, SimulatedLayer)}
+    assert rounded == {name}
+    every = {found for found, module in simulate(quantized).named_modules() if isinstance(module, SimulatedLayer)}
+    assert every == set(quantized.layers)

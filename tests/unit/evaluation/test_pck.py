@@ -234,3 +234,33 @@ def test_mpiis_squares_are_taken_as_they_are() -> None:
     annotations.boxes_xywh[:] = [[10, 20, 30, 40], [-5, 7, 50, 60]]
     people = annotated_people(annotations)
     assert sorted(people.boxes_xyxy.tolist()) == [[-5, 7, 45, 67], [10, 20, 40, 60]]
+
+
+def test_pck_at_the_border_is_wrong_and_unlabelled_places_do_not_count(tmp_path: Path) -> None:
+    annotations = load(tmp_path, make_document(4))
+    people = annotated_people(annotations)
+    coco = get_skeleton("coco")
+    truth = annotations.keypoints
+    # Torsos of 50 pixels and boxes of 100; every second keypoint has a place, but no label.
+    truth[:] = [100.0, 100.0, 2.0]
+    truth[:, 12] = [130.0, 140.0, 2.0]
+    truth[:, 2::2, 2] = 0
+    truth[:, 12, 2] = 1
+    annotations.boxes_xywh[:, 2:] = [100.0, 30.0]
+    found = truth[people.annotations].copy()
+    found[:, 7, 0] += 10.0
+    found[:, 9, 1] -= 9.99
+    found[:, 1, 0] += 20.0
+    found[:, 3, 0] += 19.99
+    result = PROTOCOLS["pck"].score(annotations, people, found, make_spec())
+    # Labelled limbs: left shoulder, elbow, wrist, hip, knee and ankle on the odd numbers that they have, and the right hip.
+    names = [name for index, name in enumerate(coco.keypoints) if (index % 2 or index == 12) and index > 4]
+    assert result.metrics["PCK@0.2"] == pytest.approx(1 - 1 / len(names))
+    assert pck(found[:, :, :2], truth[people.annotations], coco)[1] == {name: float(name != "left_elbow") for name in names}
+    assert result.counts["keypoints"] == len(names) * len(people)
+    total = int((truth[0, :, 2] > 0).sum())
+    assert total == 10  # nose, left eye, left ear, six of the left side's limbs, and the right hip
+    assert result.metrics["PCK@0.2(box)"] == pytest.approx(1 - 1 / total)
+    some = dataclasses.replace(people, annotations=np.where(np.arange(len(people)) == 1, -1, people.annotations))
+    with pytest.raises(InputError, match="can't be used with detections"):
+        PROTOCOLS["pck"].score(annotations, some, found, make_spec())

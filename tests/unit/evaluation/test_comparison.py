@@ -112,6 +112,8 @@ def test_pictures_that_one_could_not_use(data):
     comparison = compare(data, part, part)
     assert comparison.compared == 13
     assert np.isfinite(comparison.shift_px)
+    ran = np.flatnonzero(data.people.pictures != 3)
+    assert sorted(change.person for change in most_changed(data, part, part, 100)) == ran.tolist()
     with pytest.raises(InputError, match="different pictures"):
         compare(data, part, judged(data, 0.02))
     everything = dict.fromkeys(range(10), "broken")

@@ -72,6 +72,12 @@ def test_oks_leaves_out_whom_the_float_model_does_not_find(spec: ModelSpec) -> N
     faint = maps.copy()
     faint[1:] *= 0.1
     assert oks_loss(moved, faint, spec) == pytest.approx(expected, rel=1e-6)
+    # Of whom some keypoints count, these alone do.
+    faint[0, 3] *= 0.1
+    box = spec.input.width * spec.input.height
+    distance = 2 * spec.input.height * spec.codec.padding / 63
+    alike = np.exp(-(distance**2) / (2 * 0.53 * box * (2 * np.array(spec.skeleton.sigmas)) ** 2))
+    assert oks_loss(moved, faint, spec) == pytest.approx(1 - np.delete(alike, 3).mean(), rel=1e-5)
 
 
 def test_unsure_keypoints_dont_count(spec: ModelSpec) -> None:

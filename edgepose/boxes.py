@@ -1,139 +1,168 @@
-"""Person boxes: checking them, and reading them from a file."""
+"""Person boxes: whether they can be used, and which can't and why. ``edgepose.box_file`` reads them from files."""
 
-from collections.abc import Mapping
+import numbers
 from dataclasses import dataclass
-from pathlib import Path
+from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepose.document import read_json
-from edgepose.errors import InputError, SpecError
+from edgepose.box_file import BoxFile, load_boxes
+from edgepose.box_rows import PERSON_CLASS, split_rows
+from edgepose.errors import InputError
 
-__all__ = ["BoxFile", "check_boxes", "load_boxes"]
+__all__ = ["BoxFile", "BoxStatus", "JudgedBoxes", "check_boxes", "judge_boxes", "load_boxes"]
 
 # Crop geometry is float32, as published: beyond this range its rounding would reach the size of the smallest box.
 MAX_COORDINATE_PX = 100_000
 MIN_SIDE_PX = 0.1
-MAX_BYTES = 1 << 30
 
-FORMS = '[[left, top, right, bottom], …], {"image.jpg": [[…], …], …} or {"people": [{"box_xyxy": […]}, …]}'
+# Boxes that lie in this corner of a picture of at least this size are shares of its sides, not pixels: a person isn't that small.
+_SHARE, _LEAST_PICTURE_PX = 1.5, 16
+
+
+class BoxStatus(StrEnum):
+    """Whether a box can be used, and if not, why."""
+
+    USABLE = "usable"
+    NOT_FINITE = "not-finite"
+    INVERTED = "inverted"
+    TOO_SMALL = "too-small"
+    TOO_FAR = "too-far"
+    OUTSIDE = "outside"
+    NOT_A_PERSON = "not-a-person"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BoxFile:
-    """The boxes that a file holds, for every image or by image.
+class JudgedBoxes:
+    """Boxes as they were given, one row for each, and what can be done with them.
 
     Attributes:
-        source: the file, as error messages name it.
-        shared: (N, 4) boxes for every image, or ``None`` where ``by_name`` holds them.
-        by_name: image file name → (N, 4) boxes.
+        boxes_xyxy: float64 (N, 4), left, top, right, bottom in image pixels; those that can't be used may hold anything.
+        scores: float64 (N,), the detector's, from 0 to 1; ``None`` where it gave none.
+        status: N, whether each can be used.
+        reasons: N, in words with the box's number and value; empty for those that can.
     """
 
-    source: str
-    shared: npt.NDArray[np.float64] | None
-    by_name: Mapping[str, npt.NDArray[np.float64]]
+    boxes_xyxy: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64] | None
+    status: tuple[BoxStatus, ...]
+    reasons: tuple[str, ...]
 
-    def for_image(self, path: str | Path) -> npt.NDArray[np.float64]:
-        """Return the boxes (N, 4) of an image, found by its file name.
-
-        Raises:
-            InputError: the file says nothing about the image.
-        """
-        if self.shared is not None:
-            return self.shared
-        name = Path(path).name
-        if name not in self.by_name:
-            raise InputError(f"{self.source} has no boxes for the image {name!r}; it names {_some(list(self.by_name))}")
-        return self.by_name[name]
+    @property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """Bool (N,), which can be used."""
+        return np.array([status is BoxStatus.USABLE for status in self.status], dtype=np.bool_)
 
 
-def load_boxes(path: str | Path) -> BoxFile:
-    """Read a JSON file of boxes in one of these forms, in image pixels.
-
-    - ``[[left, top, right, bottom], …]``: the same for every image;
-    - ``{"image.jpg": [[left, top, right, bottom], …], …}``: by image file name;
-    - ``{"people": [{"box_xyxy": [left, top, right, bottom], …}, …]}``: the same for every image; what else a person holds is ignored.
-
-    Only the form is checked here: ``check_boxes`` does the rest when the image is known.
-
-    Raises:
-        InputError: the file can't be read.
-        SpecError: its content has none of these forms.
-    """
-    source = str(path)
-    document = read_json(path, what="the boxes file", max_bytes=MAX_BYTES)
-    if isinstance(document, list):
-        return BoxFile(source=source, shared=_parse(document, source), by_name={})
-    if not isinstance(document, dict):
-        raise SpecError(f"{source} holds {_short(document)}; allowed: {FORMS}")
-    people = document.get("people")
-    if isinstance(people, list) and all(isinstance(person, dict) for person in people):
-        boxes = [person.get("box_xyxy") for person in people]
-        return BoxFile(source=source, shared=_parse(boxes, f"{source}: people"), by_name={})
-    by_name = {name: _parse(boxes, f"{source}: {name}") for name, boxes in document.items()}
-    return BoxFile(source=source, shared=None, by_name=by_name)
-
-
-def check_boxes(boxes_xyxy: npt.ArrayLike, image_shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Check boxes against the image that they are for.
+def judge_boxes(boxes: npt.ArrayLike, image_shape: tuple[int, ...]) -> JudgedBoxes:
+    """Tell the boxes that can be used with an image from those that can't.
 
     Args:
-        boxes_xyxy: (N, 4) left, top, right, bottom in image pixels; they may reach beyond the image. An empty list is no box.
+        boxes: (N, 4) left, top, right, bottom in image pixels, which may reach beyond the image; (N, 5), a detector's rows with a score
+            from 0 to 1; or (N, 6), with score and class, of which COCO's class 0 are people. Lists, arrays and tensors of any library;
+            nothing at all, ``(0,)`` or ``(0, 6)``, say, is nobody.
+        image_shape: height, width, … of the image.
+
+    Raises:
+        InputError: they aren't rows of numbers of that form, or all of them are in another form: shares of the picture's sides instead of
+            pixels, or left, top, width and height.
+    """
+    rows, scores, classes = split_rows(_to_array(boxes))
+    height, width = image_shape[:2]
+    _refuse_other_forms(rows, width, height)
+    low, high = rows[:, :2], rows[:, 2:]
+    with np.errstate(invalid="ignore", over="ignore"):
+        sides = high - low
+        outside = (high <= 0) | (low >= np.array([width, height]))
+        # ``any`` and ``all`` of numpy's stubs may be a single value.
+        faults: list[tuple[BoxStatus, Any, str]] = [
+            (BoxStatus.NOT_FINITE, ~np.isfinite(rows).all(axis=1), "every number must be finite"),
+            (
+                BoxStatus.INVERTED,
+                (sides < 0).any(axis=1),
+                "left must be less than right and top less than bottom (not x, y, width, height)",
+            ),
+            (BoxStatus.TOO_SMALL, (sides < MIN_SIDE_PX).any(axis=1), f"width and height must be at least {MIN_SIDE_PX} pixels"),
+            (BoxStatus.TOO_FAR, (np.abs(rows) > MAX_COORDINATE_PX).any(axis=1), f"coordinates must lie between ±{MAX_COORDINATE_PX}"),
+            (
+                BoxStatus.OUTSIDE,
+                outside.any(axis=1),
+                f"it lies outside the image of {width}×{height} pixels; a part of it must be inside",
+            ),
+        ]
+    if classes is not None:
+        why = f"its class isn't {PERSON_CLASS}, which are COCO's people; leave the column of classes out to take every box"
+        faults.append((BoxStatus.NOT_A_PERSON, classes != PERSON_CLASS, why))
+    status, reasons = [BoxStatus.USABLE] * len(rows), [""] * len(rows)
+    for fault, wrong, why in reversed(faults):  # the first that applies stands in the end
+        for index in np.flatnonzero(wrong):
+            status[index] = fault
+            reasons[index] = f"box {index} is {[float(f'{value:.6g}') for value in rows[index]]}: {why}"
+    return JudgedBoxes(boxes_xyxy=rows, scores=scores, status=tuple(status), reasons=tuple(reasons))
+
+
+def check_boxes(boxes: npt.ArrayLike, image_shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Check boxes of which each must be usable.
+
+    Args:
+        boxes: see ``judge_boxes``.
         image_shape: height, width, … of the image.
 
     Returns:
         (N, 4) float64.
 
     Raises:
-        InputError: not (N, 4) numbers, or a box is NaN, infinite, inverted, without area, too far away or wholly outside the image.
+        InputError: they don't have that form, or a box is NaN, infinite, inverted, without area, too far away, wholly outside the image
+            or not a person's.
     """
+    judged = judge_boxes(boxes, image_shape)
+    why = next(filter(None, judged.reasons), "")
+    if why:
+        raise InputError(why)
+    return judged.boxes_xyxy
+
+
+def _to_array(boxes: npt.ArrayLike) -> npt.NDArray[Any]:
     try:
-        given = np.asarray(boxes_xyxy)
-    except ValueError as error:
+        if isinstance(boxes, list | tuple) and any(hasattr(row, "detach") for row in boxes):
+            boxes = [_leave_device(row) for row in boxes]
+        given = np.asarray(_leave_device(boxes))
+    except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"boxes don't make an array: {error}; expected (N, 4) numbers: left, top, right, bottom") from None
-    if given.size == 0 and given.shape in ((0,), (0, 4)):
-        return np.empty((0, 4), dtype=np.float64)
-    if given.dtype.kind not in "iuf":
-        raise InputError(f"boxes have dtype {given.dtype}; expected integers or floats")
-    if given.ndim != 2 or given.shape[1] != 4:
-        raise InputError(f"boxes have shape {given.shape}; expected (N, 4): left, top, right, bottom")
-    boxes = given.astype(np.float64)
-    low, high = boxes[:, :2], boxes[:, 2:]
-    height, width = image_shape[:2]
-    outside = (high <= 0) | (low >= np.array([width, height]))
-    _refuse(boxes, ~np.isfinite(boxes), "every number must be finite")
-    _refuse(boxes, high < low, "left must be less than right and top less than bottom (not x, y, width, height)")
-    _refuse(boxes, high - low < MIN_SIDE_PX, f"width and height must be at least {MIN_SIDE_PX} pixels")
-    _refuse(boxes, np.abs(boxes) > MAX_COORDINATE_PX, f"coordinates must lie between ±{MAX_COORDINATE_PX}")
-    _refuse(boxes, outside, f"it lies outside the image of {width}×{height} pixels; a part of it must be inside")
-    return boxes
+    if given.dtype.kind == "O" and all(isinstance(value, numbers.Real) and not isinstance(value, bool) for value in given.flat):
+        try:
+            given = given.astype(np.float64)
+        except OverflowError as error:
+            raise InputError(f"boxes hold a number that is too large: {error}") from None
+    return given
 
 
-def _refuse(boxes: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_], why: str) -> None:
-    if wrong.any():
-        index = int(wrong.any(axis=1).argmax())
-        raise InputError(f"box {index} is {[float(f'{value:.6g}') for value in boxes[index]]}: {why}")
+def _leave_device(value: Any) -> Any:
+    """A torch tensor without its gradient, in the CPU's memory, of a type that numpy knows; anything else as it is."""
+    if not hasattr(value, "detach"):
+        return value
+    value = value.detach().cpu()
+    return value.float() if "bfloat16" in str(value.dtype) else value
 
 
-def _parse(items: object, where: str) -> npt.NDArray[np.float64]:
-    if not isinstance(items, list):
-        raise SpecError(f"{where} holds {_short(items)}; expected a list of boxes: {FORMS}")
-    for index, item in enumerate(items):
-        numbers = isinstance(item, list) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in item)
-        if not numbers or len(item) != 4:
-            raise SpecError(f"{where}: box {index} is {_short(item)}; expected four numbers: left, top, right, bottom")
-    try:
-        return np.array(items, dtype=np.float64).reshape(-1, 4)
-    except OverflowError as error:
-        raise SpecError(f"{where} holds a number that is too large: {error}") from None
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return (", ".join(map(repr, names[:5])) or "no image at all") + more
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _refuse_other_forms(rows: npt.NDArray[np.float64], width: int, height: int) -> None:
+    finite = rows[np.isfinite(rows).all(axis=1)]
+    if not len(finite):
+        return
+    low, high = finite[:, :2], finite[:, 2:]
+    first = [float(f"{value:.6g}") for value in finite[0]]
+    small = finite.min() > -_SHARE and finite.max() <= _SHARE and bool((high > low).all(axis=1).any())
+    if small and min(width, height) >= _LEAST_PICTURE_PX:
+        raise InputError(
+            f"the boxes ({first} …) all lie in the first pixel of an image of {width}×{height}: they seem to be shares of its width and "
+            f"height; give pixels: multiply by ({width}, {height}, {width}, {height})"
+        )
+    with np.errstate(over="ignore"):
+        fits = ((low > -1) & (high > 0) & (low + high < np.array([width, height]) + 1)).all()
+    if fits and 2 * int((high < low).any(axis=1).sum()) > len(finite):
+        raise InputError(
+            f"the boxes ({first} …) seem to be left, top, width, height: most have no right or bottom beyond their left or top; give left, "
+            "top, right, bottom"
+        )

@@ -31,7 +31,7 @@ def draw_poses(image: npt.NDArray[np.uint8], poses: Poses, *, min_score: float =
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        poses: what ``PoseEstimator`` returned for it.
+        poses: what ``PoseEstimator`` returned for it; rows of boxes that can't be used aren't drawn.
         min_score: keypoints with a lower score are left out, and links that end in them.
         boxes: draw the boxes, too.
 
@@ -47,12 +47,14 @@ def draw_poses(image: npt.NDArray[np.uint8], poses: Poses, *, min_score: float =
     skeleton = poses.skeleton
     sides = [_side(name) for name in skeleton.keypoints]
     links = np.array(skeleton.link_indices, dtype=np.intp).reshape(-1, 2)
-    sizes = np.sqrt(np.prod(np.maximum(poses.boxes_xyxy[:, 2:] - poses.boxes_xyxy[:, :2], 1.0), axis=1))
+    people = np.flatnonzero(poses.usable)
+    boxes_xyxy = poses.boxes_xyxy[people]
+    sizes = np.sqrt(np.prod(np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 1.0), axis=1))
     thickest = [float(width) for width in np.clip(sizes * LINE_SHARE, 1.0, max(1.0, max(image.shape[:2]) / 50))]
     if boxes:
-        for box, width in zip(poses.boxes_xyxy, thickest, strict=True):
+        for box, width in zip(boxes_xyxy, thickest, strict=True):
             _draw_box(canvas, box, max(1, round(width / 3)))
-    for points, scores, width in zip(poses.keypoints_xy, poses.scores, thickest, strict=True):
+    for points, scores, width in zip(poses.keypoints_xy[people], poses.scores[people], thickest, strict=True):
         with np.errstate(invalid="ignore"):
             shown = (scores >= min_score) & (np.abs(points) < FURTHEST_PX).all(axis=1)
         visible = links[shown[links].all(axis=1)]

@@ -1,12 +1,12 @@
 """``PoseEstimator``: an image and its person boxes in, keypoints in image pixels out."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepose.boxes import check_boxes
+from edgepose.boxes import BoxStatus, judge_boxes
 from edgepose.crop import crop
 from edgepose.errors import InputError
 from edgepose.heatmap import decode, flip_heatmaps, to_image
@@ -25,38 +25,62 @@ DECIMALS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Poses:
-    """The people of one image.
+    """The people of one image, one row for each box that was given, in that order.
+
+    A box that can't be used has a row, too: its keypoints are NaN and scored 0, and ``status`` and ``reasons`` say why.
 
     Attributes:
         keypoints_xy: float32 (N, K, 2), image pixels; they may lie outside the image.
         scores: float32 (N, K), the highest heatmap value: about 0 to 1, not a probability. A keypoint scored 0 or less wasn't found.
         boxes_xyxy: float32 (N, 4), the boxes that were asked for, in image pixels.
         skeleton: names of the K keypoints.
+        box_scores: float32 (N,), the detector's scores from 0 to 1; ``None`` where the boxes came without.
+        status: N, whether each box could be used; all of them, if nothing is said.
+        reasons: N, why not, in words; empty for those that could.
     """
 
     keypoints_xy: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     boxes_xyxy: npt.NDArray[np.float32]
     skeleton: Skeleton
+    box_scores: npt.NDArray[np.float32] | None = None
+    status: tuple[BoxStatus, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.status:
+            object.__setattr__(self, "status", (BoxStatus.USABLE,) * len(self.boxes_xyxy))
+        if not self.reasons:
+            object.__setattr__(self, "reasons", ("",) * len(self.boxes_xyxy))
 
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
+
+    @property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """Bool (N,), the rows that have a pose."""
+        return np.array([status is BoxStatus.USABLE for status in self.status], dtype=np.bool_)
 
     def to_document(self) -> dict[str, object]:
         """Return plain JSON values, which ``edgepose.boxes.load_boxes`` reads, too.
 
         ``skeleton``: its name; ``people``: for each, ``box_xyxy``: left, top, right, bottom, ``score``: mean of the keypoints' scores,
-        and ``keypoints``: name → x, y, score.
+        and ``keypoints``: name → x, y, score; ``box_score`` where the detector gave one. Where a box can't be used, the coordinates of the
+        keypoints are null, and ``status`` and ``reason`` say why. A number that isn't finite is null.
         """
-        rows = np.concatenate([self.keypoints_xy, self.scores[..., None]], axis=2).astype(np.float64).round(DECIMALS)
-        people = [
-            {
-                "box_xyxy": box.astype(np.float64).round(DECIMALS).tolist(),
+        rows = np.concatenate([self.keypoints_xy, self.scores[..., None]], axis=2)
+        people: list[dict[str, object]] = []
+        for index, (box, scores, person) in enumerate(zip(_plain(self.boxes_xyxy), self.scores, _plain(rows), strict=True)):
+            entry: dict[str, object] = {
+                "box_xyxy": box,
                 "score": round(float(scores.mean()), DECIMALS),
-                "keypoints": dict(zip(self.skeleton.keypoints, person.tolist(), strict=True)),
+                "keypoints": dict(zip(self.skeleton.keypoints, person, strict=True)),
             }
-            for box, scores, person in zip(self.boxes_xyxy, self.scores, rows, strict=True)
-        ]
+            if self.box_scores is not None:
+                entry["box_score"] = round(float(self.box_scores[index]), DECIMALS)
+            if self.status[index] is not BoxStatus.USABLE:
+                entry |= {"status": str(self.status[index]), "reason": self.reasons[index]}
+            people.append(entry)
         return {"skeleton": self.skeleton.name, "people": people}
 
 
@@ -84,23 +108,50 @@ class PoseEstimator:
 
         Args:
             image: (H, W, 3) uint8, RGB.
-            boxes: (N, 4) left, top, right, bottom in image pixels, tight around each person; ``None`` takes the whole image.
+            boxes: (N, 4) left, top, right, bottom in image pixels, tight around each person; ``None`` takes the whole image. A detector's
+                rows with score (N, 5), or with score and class (N, 6), of which 0 are people, are taken as they are; so are tensors.
+
+        Returns:
+            One row for each box. Those that can't be used (not finite, inverted, without area, outside the image, not of a person) have no
+            keypoints, and a reason.
 
         Raises:
-            InputError: the image or a box can't be used, or the model gave heatmaps that aren't finite.
+            InputError: the image can't be used, the boxes aren't rows of that form, or the model gave heatmaps that aren't finite.
         """
         image = check_image(image)
         height, width = image.shape[:2]
-        boxes_xyxy = check_boxes([[0, 0, width, height]] if boxes is None else boxes, image.shape)
+        judged = judge_boxes([[0, 0, width, height]] if boxes is None else boxes, image.shape)
         spec = self._session.spec
-        keypoints_xy = np.empty((len(boxes_xyxy), spec.keypoints, 2), dtype=np.float32)
-        scores = np.empty((len(boxes_xyxy), spec.keypoints), dtype=np.float32)
-        for start in range(0, len(boxes_xyxy), PEOPLE_AT_ONCE):
-            part = slice(start, start + PEOPLE_AT_ONCE)
-            crops = crop(image, boxes_xyxy[part], spec.input, spec.codec)
+        keypoints_xy = np.full((len(judged.boxes_xyxy), spec.keypoints, 2), np.nan, dtype=np.float32)
+        scores = np.zeros((len(judged.boxes_xyxy), spec.keypoints), dtype=np.float32)
+        usable = np.flatnonzero(judged.usable)
+        for start in range(0, len(usable), PEOPLE_AT_ONCE):
+            part = usable[start : start + PEOPLE_AT_ONCE]
+            crops = crop(image, judged.boxes_xyxy[part], spec.input, spec.codec)
             coordinates, scores[part] = decode(run_crops(self._session, crops.batch, flip_test=self._flip_test), spec.codec)
             keypoints_xy[part] = to_image(coordinates, crops.centres, crops.sizes, spec.input.heatmap_size, spec.codec)
-        return Poses(keypoints_xy=keypoints_xy, scores=scores, boxes_xyxy=boxes_xyxy.astype(np.float32), skeleton=spec.skeleton)
+        with np.errstate(over="ignore"):  # a box that can't be used may hold anything
+            boxes_xyxy = judged.boxes_xyxy.astype(np.float32)
+        return Poses(
+            keypoints_xy=keypoints_xy,
+            scores=scores,
+            boxes_xyxy=boxes_xyxy,
+            skeleton=spec.skeleton,
+            box_scores=None if judged.scores is None else judged.scores.astype(np.float32),
+            status=judged.status,
+            reasons=judged.reasons,
+        )
+
+
+def _plain(values: npt.NDArray[np.float32]) -> list[Any]:
+    """Rounded, as nested lists, with ``None`` for what isn't finite."""
+    rounded: npt.NDArray[Any] = values.astype(np.float64).round(DECIMALS)
+    finite = np.isfinite(rounded)
+    if not finite.all():
+        rounded = rounded.astype(object)
+        rounded[~finite] = None
+    plain: list[Any] = rounded.tolist()
+    return plain
 
 
 def check_flip_test(skeleton: Skeleton) -> None:

@@ -72,21 +72,24 @@ def read_photos(paths: Sequence[Path], boxes: Path | None) -> list[Photo]:
         boxes: a file that ``edgepose.boxes.load_boxes`` reads; ``None`` takes each image as one box, or the sample photo's own boxes.
 
     Raises:
-        InputError: an image or a box can't be used, or there is no box at all.
+        InputError: an image can't be used, or there is no box that can.
         SpecError: the boxes file has another form.
     """
     from edgepose.assets import SAMPLE_BOXES, SAMPLE_IMAGE
-    from edgepose.boxes import check_boxes, load_boxes
+    from edgepose.boxes import judge_boxes, load_boxes
     from edgepose.image import read_image
 
     if not paths:
         paths, boxes = [SAMPLE_IMAGE], boxes or SAMPLE_BOXES
     file = load_boxes(boxes) if boxes else None
+    if file:
+        file.check_names(paths)
     photos = []
     for path in paths:
         image = read_image(path)
         whole = [[0, 0, image.shape[1], image.shape[0]]]
-        photos.append(Photo(image=image, boxes_xyxy=check_boxes(file.for_image(path) if file else whole, image.shape)))
+        judged = judge_boxes(file.for_image(path) if file else whole, image.shape)
+        photos.append(Photo(image=image, boxes_xyxy=judged.boxes_xyxy[judged.usable]))
     if not any(len(photo.boxes_xyxy) for photo in photos):
         raise InputError(f"{boxes} holds no boxes for these photos: there is nothing to measure on")
     return [photo for photo in photos if len(photo.boxes_xyxy)]

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
             flip_test=options.flip,
             progress=lambda done, total: progress.move(done, total, artifact.path.name),
         )
-        for why in labelled.unusable[:_SHOWN]:
+        for why in (*labelled.unusable[:_SHOWN], *labelled.bad_boxes[:_SHOWN]):
             progress.print(f"edgepose label: left out: {why}")
     work = labelled.work
     speed = labelled.people / work.seconds
@@ -57,4 +57,6 @@ def run(options: argparse.Namespace) -> int:
         print(f"left out: {labelled.without_boxes} photos without boxes")
     if labelled.unusable:
         print(f"left out: {len(labelled.unusable)} photos that can't be used")
+    if labelled.bad_boxes:
+        print(f"left out: {len(labelled.bad_boxes)} people whose boxes can't be used")
     return int(bool(labelled.unusable))

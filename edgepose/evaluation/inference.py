@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.boxes import check_boxes
+from edgepose.boxes import judge_boxes
 from edgepose.errors import InputError
 from edgepose.estimator import run_crops
 from edgepose.evaluation.dataset import People
@@ -52,7 +52,7 @@ class Found:
     """What a model found.
 
     Attributes:
-        keypoints: float64 (M, K, 3): x and y in image pixels, score; NaN for people whose picture couldn't be used.
+        keypoints: float64 (M, K, 3): x and y in image pixels, score; NaN for people whose picture or box couldn't be used.
         unusable: index of a picture that couldn't be used → why.
         pictures: number of pictures read.
         sizes: int64 (I, 2), width and height of the pictures read; 0 of the others, and of all where shards were put together.
@@ -213,7 +213,8 @@ class _Run:
             except InputError as error:
                 self._unusable[picture] = str(error)
                 continue
-            yield batch
+            if len(batch):
+                yield batch
 
     def _cut(self, picture: int, group: NDArray[np.intp]) -> _Batch:
         name = self._pictures.names[picture]
@@ -227,8 +228,10 @@ class _Run:
         if width and height and (height, width) != image.shape[:2]:
             turned = " (turned by its EXIF orientation, or exchanged)" if (width, height) == image.shape[:2] else ""
             raise InputError(f"the picture is {image.shape[1]}×{image.shape[0]} pixels, but the annotations say {width}×{height}{turned}")
-        boxes = check_boxes(self._people.boxes_xyxy[group], image.shape)
-        crops = self._procedure.crop(image, boxes, self._spec.input, self._codec)
+        judged = judge_boxes(self._people.boxes_xyxy[group], image.shape)
+        # One bad box doesn't lose the others: its row stays NaN, as that of a person whom the model wasn't run on.
+        group = group[judged.usable]
+        crops = self._procedure.crop(image, judged.boxes_xyxy[judged.usable], self._spec.input, self._codec)
         self._sizes[picture] = image.shape[1::-1]
         self._digests[picture] = int.from_bytes(hashlib.sha256(name.encode() + b"\0" + content).digest(), "big")
         return _Batch(people=group, crops=crops.batch, centres=crops.centres, sizes=crops.sizes)

@@ -1,14 +1,16 @@
 """A model's keypoints as labels: photos and boxes in, a COCO keypoint file out, which ``edgepose distill`` trains on."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepose.artifact import Artifact
-from edgepose.boxes import BoxFile
+from edgepose.boxes import BoxFile, judge_boxes
 from edgepose.errors import InputError
 from edgepose.estimator import check_flip_test
 from edgepose.evaluation.dataset import People
@@ -33,7 +35,8 @@ class Labelled:
         path: the annotation file.
         pictures: number of photos in it.
         people: number of people in it.
-        without_boxes: number of photos that the box file doesn't name; they aren't in it.
+        without_boxes: number of photos that the box file doesn't name, or has nobody on; they aren't in it.
+        bad_boxes: reasons why boxes couldn't be used; their people aren't in it.
         unusable: reasons why photos couldn't be used; they aren't in it.
         work: where the model ran.
     """
@@ -42,6 +45,7 @@ class Labelled:
     pictures: int
     people: int
     without_boxes: int
+    bad_boxes: tuple[str, ...]
     unusable: tuple[str, ...]
     work: Work
 
@@ -62,7 +66,7 @@ def label_folder(
     Args:
         artifact: the model.
         folder: photos, also in folders below.
-        boxes: the people in them, by file name relative to the folder, or by bare name.
+        boxes: the people in them.
         out: the annotation file to write.
         run: where the model runs.
         min_score: keypoints scored below get no label.
@@ -70,20 +74,22 @@ def label_folder(
         progress: is told how many people are done, of how many.
 
     Raises:
-        InputError: no photos, no boxes for them, a flip test without flip pairs, or the file can't be written.
+        InputError: no photos, no boxes for them, a name in the boxes file that stands for two of them, a flip test without flip pairs,
+            ``min_score`` is NaN, or the file can't be written.
         EdgePoseError: see ``run_model``.
     """
+    if math.isnan(min_score):
+        raise InputError("min_score is NaN; expected a number")
     if flip_test:
         check_flip_test(artifact.spec.skeleton)
     photos = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not photos:
         raise InputError(f"no photos in {str(folder)!r}; known suffixes: {', '.join(SUFFIXES)}")
+    boxes.check_names(photos)
     names, tables = [], []
     for photo in photos:
-        name = photo.relative_to(folder).as_posix()
-        found = boxes.shared if boxes.shared is not None else boxes.by_name.get(name, boxes.by_name.get(photo.name))
-        if found is not None and len(found):
-            names.append(name)
+        if boxes.find(photo) is not None and len(found := boxes.for_image(photo)):
+            names.append(photo.relative_to(folder).as_posix())
             tables.append(found)
     if not names:
         raise InputError(f"{boxes.source} has no boxes for any of the {len(photos)} photos in {str(folder)!r}")
@@ -104,8 +110,19 @@ def label_folder(
         pictures=keypoints.pictures,
         people=written,
         without_boxes=len(photos) - len(names),
+        bad_boxes=_list_bad_boxes(names, tables, keypoints),
         unusable=tuple(f"{names[index]}: {why}" for index, why in sorted(keypoints.unusable.items())),
         work=work,
+    )
+
+
+def _list_bad_boxes(names: list[str], tables: list[NDArray[np.float64]], found: Found) -> tuple[str, ...]:
+    shapes = [(int(height), int(width)) for width, height in found.sizes]
+    return tuple(
+        f"{name}: {why}"
+        for index, (name, table) in enumerate(zip(names, tables, strict=True))
+        if index not in found.unusable
+        for why in filter(None, judge_boxes(table, shapes[index]).reasons)
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.boxes import BoxFile, check_boxes
+from edgepose.boxes import BoxFile, judge_boxes
 from edgepose.crop import crop
 from edgepose.errors import InputError
 from edgepose.image import SUFFIXES, read_image
@@ -87,6 +87,8 @@ def load_calibration(
     held_out_boxes: list[NDArray[np.float64]] = []
     problems: list[str] = []
     used = 0
+    if boxes is not None:
+        boxes.check_names(photos)
     for number, photo in enumerate(_evenly(photos)):
         progress(f"reading photos: {number + 1}/{len(photos)}, {sum(map(len, calibration))} crops")
         try:
@@ -126,7 +128,8 @@ def _cut(photo: Path, boxes: BoxFile | None, spec: ModelSpec) -> tuple[NDArray[n
     """Return the crops (N, 3, H, W) of a photo and their boxes (N, 4)."""
     image = read_image(photo)
     height, width = image.shape[:2]
-    people = check_boxes([[0, 0, width, height]] if boxes is None else boxes.for_image(photo), image.shape)
+    judged = judge_boxes([[0, 0, width, height]] if boxes is None else boxes.for_image(photo), image.shape)
+    people = judged.boxes_xyxy[judged.usable]
     people = people[(people[:, 2:] - people[:, :2]).min(axis=1) >= _MIN_SIDE_PX]
     if not len(people):
         raise InputError(f"no box of at least {_MIN_SIDE_PX} pixels")

@@ -1,7 +1,9 @@
 """The commands as a user runs them, on tiny models."""
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -84,6 +86,53 @@ def test_images_of_one_name_do_not_overwrite_each_other(model: str, tmp_path: Pa
     out = tmp_path / "poses"
     assert main(["predict", model, str(SAMPLE_IMAGE), str(other), "--out", str(out)]) == 0
     assert sorted(file.name for file in out.glob("*.json")) == ["sample-2-pose.json", "sample-pose.json"]
+
+
+def test_one_bad_box_loses_nobody(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"sample.jpg": [[165, 179, 376, 578, 0.9], [2000, 50, 2100, 90, 0.5]]}), "utf-8-sig")
+    command = ["predict", model, str(SAMPLE_IMAGE), "--boxes", str(boxes), "--out", str(tmp_path)]
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "1 (+1 without a pose)" in captured.out
+    assert "1 of 2 boxes can't be used and have no pose: box 1 is [2000.0" in captured.err
+    first, second = json.loads((tmp_path / "sample-pose.json").read_text())["people"]
+    assert first["box_score"] == 0.9
+    assert first["keypoints"]["nose"][0] is not None
+    assert (second["status"], second["score"], second["keypoints"]["nose"]) == ("outside", 0, [None, None, 0])
+    assert main([*command, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["images"][0]["people"]) == 2
+
+
+def test_images_of_one_name_are_told_apart(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [tmp_path / folder / "0001.jpg" for folder in ("cam1", "cam2")]
+    for image in images:
+        image.parent.mkdir()
+        shutil.copy(SAMPLE_IMAGE, image)
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"cam1/0001.jpg": [[165, 179, 376, 578]], "cam2\\0001.jpg": [[100, 100, 300, 500]]}))
+    command = ["predict", model, *map(str, images), "--boxes", str(boxes), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    found = [json.loads((tmp_path / "out" / name).read_text())["people"][0]["box_xyxy"] for name in ("0001-pose.json", "0001-2-pose.json")]
+    assert found == [[165, 179, 376, 578], [100, 100, 300, 500]]
+    boxes.write_text(json.dumps({"0001.jpg": [[165, 179, 376, 578]]}))
+    shutil.rmtree(tmp_path / "out")
+    assert "'0001.jpg' stands for both" in fails(capsys, *command)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_no_image(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "is a folder: name the images in it" in fails(capsys, "predict", model, str(tmp_path), "--out", str(tmp_path / "out"))
+
+
+def test_names_that_the_terminal_cannot_show(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = tmp_path / "caf\udce9.jpg"  # Latin-1, as Python sees it
+    shutil.copy(SAMPLE_IMAGE, image)
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert main(["predict", model, str(image), "--out", str(tmp_path)]) == 0
+    assert rb"caf\udce9.jpg" in shown.buffer.getvalue()  # type: ignore[attr-defined]  # a BytesIO
+    assert len(list(tmp_path.glob("caf*-pose.json"))) == 1
 
 
 @pytest.mark.parametrize("kind", ["openvino", "onnx", "litert", "coreml", "safetensors"])

@@ -90,3 +90,32 @@ def test_bad_input(artifacts: TinyArtifacts, photos: tuple[Path, Path], tmp_path
     captured = capsys.readouterr()
     assert "002.png" in captured.err
     assert len(json.loads(out.read_text())["images"]) == 3
+
+
+def test_one_bad_box_loses_nobody(
+    artifacts: TinyArtifacts, photos: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, boxes = photos
+    document = json.loads(boxes.read_text())
+    document["000.png"] += [[1000, 0, 1100, 50], [30, 0, 10, 50]]
+    document["001.png"] = [[0, 0, 0, 50]]
+    boxes.write_text(json.dumps(document))
+    out = tmp_path / "labels.json"
+    command = ["label", str(artifacts.path("onnx")), "--images", str(folder), "--boxes", str(boxes), "--out", str(out), "--threads", "1"]
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "8 people in 4 photos" in captured.out
+    assert "left out: 3 people whose boxes can't be used" in captured.out
+    assert "edgepose label: left out: 000.png: box 1 is [1000.0" in captured.err
+    assert len(json.loads(out.read_text())["annotations"]) == 8
+
+
+def test_a_name_that_stands_for_two_photos_is_refused(
+    artifacts: TinyArtifacts, photos: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, boxes = photos
+    (folder / "other").mkdir()
+    (folder / "000.png").rename(folder / "other" / "001.png")
+    command = ["label", str(artifacts.path("onnx")), "--images", str(folder), "--boxes", str(boxes), "--out", str(tmp_path / "labels.json")]
+    assert main(command) == 1
+    assert "'001.png' stands for both" in capsys.readouterr().err

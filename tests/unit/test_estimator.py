@@ -6,6 +6,7 @@ import pytest
 
 from edgepose.boxes import load_boxes
 from edgepose.crop import crop
+from edgepose.draw import draw_poses
 from edgepose.errors import InputError
 from edgepose.estimator import PoseEstimator, Poses, run_crops
 from edgepose.heatmap import decode, flip_heatmaps, to_image
@@ -174,9 +175,49 @@ def test_what_is_not_an_image_is_refused(image, message):
         PoseEstimator(DotSession())(image)
 
 
-def test_a_box_outside_the_image_is_refused():
-    with pytest.raises(InputError, match="box 1 is"):
-        PoseEstimator(DotSession())(dotted_image(PEOPLE), [BOXES[0], [700, 0, 800, 100]])
+def test_a_bad_box_is_a_row_without_keypoints_and_loses_nobody():
+    image = dotted_image(PEOPLE)
+    alone = PoseEstimator(DotSession())(image, BOXES)
+    session = DotSession()
+    rows = [[700, 0, 800, 100, 0.5], [*BOXES[0], 0.75], [np.nan] * 4 + [0.25], [*BOXES[1], 1.0], [0, 0, 1e308, 1e308, 0]]
+    poses = PoseEstimator(session)(image, rows)
+    assert session.batches == [2]
+    np.testing.assert_array_equal(poses.keypoints_xy[[1, 3]], alone.keypoints_xy)
+    np.testing.assert_array_equal(poses.scores[[1, 3]], alone.scores)
+    np.testing.assert_array_equal(poses.usable, [False, True, False, True, False])
+    assert [str(status) for status in poses.status] == ["outside", "usable", "not-finite", "usable", "too-far"]
+    assert poses.reasons[0].startswith("box 0 is [700.0, 0.0, 800.0, 100.0]: it lies outside")
+    assert poses.reasons[1] == ""
+    assert np.isnan(poses.keypoints_xy[[0, 2, 4]]).all()
+    assert (poses.scores[[0, 2, 4]] == 0).all()
+    np.testing.assert_array_equal(poses.box_scores, [0.5, 0.75, 0.25, 1, 0])
+    document = json.loads(json.dumps(poses.to_document(), allow_nan=False))
+    first, second, third = document["people"][:3]
+    assert first["status"] == "outside"
+    assert first["reason"] == poses.reasons[0]
+    assert first["keypoints"]["nose"] == [None, None, 0]
+    assert first["score"] == 0
+    assert "status" not in second
+    assert second["box_score"] == 0.75
+    assert third["box_xyxy"] == [None] * 4
+    drawn = draw_poses(image, poses)
+    np.testing.assert_array_equal(drawn, draw_poses(image, alone))
+
+
+def test_boxes_that_are_all_bad_are_no_inference():
+    session = DotSession()
+    poses = PoseEstimator(session)(dotted_image(PEOPLE), [[700, 0, 800, 100]])
+    assert session.batches == []
+    assert len(poses) == 1
+    assert np.isnan(poses.keypoints_xy).all()
+    np.testing.assert_array_equal(draw_poses(dotted_image(PEOPLE), poses), dotted_image(PEOPLE))
+
+
+def test_poses_of_bad_boxes_can_be_read_as_boxes(tmp_path):
+    poses = PoseEstimator(DotSession())(dotted_image(PEOPLE), [[np.nan] * 4, BOXES[0]])
+    path = tmp_path / "poses.json"
+    path.write_text(json.dumps(poses.to_document()))
+    np.testing.assert_array_equal(load_boxes(path).for_image("photo.jpg"), poses.boxes_xyxy)
 
 
 def test_a_model_that_gives_nan_is_refused():

@@ -31,6 +31,8 @@ def read_photos(source: Source, root: Path, skeleton: Skeleton) -> People:
     if source.labels in ("own", "fill"):
         raise InputError(f"source {source.name!r} is a folder of photos, which have no labels of their own: set labels = 'teacher'")
     boxes = load_boxes(folder / BOXES) if (folder / BOXES).is_file() else None
+    if boxes is not None:
+        boxes.check_names(photos)
     faults = Faults()
     return People(count=len(photos), each=_people(photos, folder, boxes, source, len(skeleton.keypoints), faults), faults=faults)
 

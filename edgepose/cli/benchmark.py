@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepose.cli.options import add_json_option, comma_list, key_value
+from edgepose.cli.options import add_json_option, comma_list, key_value, real_number, whole_number
 from edgepose.cli.progress import Progress
 from edgepose.errors import ArtifactError, EdgePoseError, InputError
 from edgepose.printable import printable
@@ -68,9 +68,13 @@ def _add_case_options(parser: argparse.ArgumentParser) -> None:
         metavar="NUMBERS",
         help="calls under way at once, except single-stream (default: auto, the runtime's choice; multi-stream: 8)",
     )
-    group.add_argument("--people", type=int, default=8, metavar="N", help="boxes in a frame, end to end (default: 8)")
+    group.add_argument("--people", type=whole_number(1, 64), default=8, metavar="N", help="boxes in a frame, end to end (default: 8)")
     group.add_argument(
-        "--bound", type=float, metavar="MS", help="server: latency that 99 %% of the calls must keep (default: 100)", default=100.0
+        "--bound",
+        type=real_number(0, 3_599_000, above=True),
+        metavar="MS",
+        help="server: latency that 99 %% of the calls must keep (default: 100)",
+        default=100.0,
     )
     group.add_argument(
         "--photos", type=Path, nargs="+", default=[], metavar="PHOTO", help="photos to take the crops from (default: the sample photo)"
@@ -83,13 +87,25 @@ def _add_case_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_thoroughness_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("thoroughness")
-    group.add_argument("--processes", type=int, default=3, metavar="N", help="at least so many fresh processes (default: 3)")
-    group.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of measuring in each of them (default: 3)")
     group.add_argument(
-        "--interval", type=float, default=1.0, metavar="PERCENT", help="go on until the 95 %% interval is ± this narrow (default: 1)"
+        "--processes", type=whole_number(1, 100), default=3, metavar="N", help="at least so many fresh processes (default: 3)"
     )
-    group.add_argument("--time", type=float, default=60.0, metavar="S", help="… or until a case took so long (default: 60)")
-    group.add_argument("--timeout", type=float, default=300.0, metavar="S", help="end a process that is silent for so long (default: 300)")
+    group.add_argument(
+        "--seconds", type=real_number(0.01, 3600), default=3.0, metavar="S", help="of measuring in each of them (default: 3)"
+    )
+    group.add_argument(
+        "--interval",
+        type=real_number(0.01, 100),
+        default=1.0,
+        metavar="PERCENT",
+        help="go on until the 95 %% interval is ± this narrow (default: 1)",
+    )
+    group.add_argument(
+        "--time", type=real_number(0.1, 86400), default=60.0, metavar="S", help="… or until a case took so long (default: 60)"
+    )
+    group.add_argument(
+        "--timeout", type=real_number(1, 86400), default=300.0, metavar="S", help="end a process that is silent for so long (default: 300)"
+    )
     group.add_argument("--profile", action="store_true", help="also take the time of each operator")
     group.add_argument("--peak", action="store_true", help="also measure the machine's fastest matrix product, and the model's share of it")
 
@@ -253,7 +269,7 @@ def _numbers(word: str = "") -> Callable[[str], list[int | None]]:
         for item in comma_list(text):
             if word and item == word:
                 numbers.append(None)
-            elif item.isascii() and item.isdigit() and 1 <= int(item) <= _MAX_NUMBER:
+            elif item.isascii() and item.isdigit() and len(item) < 10 and 1 <= int(item) <= _MAX_NUMBER:
                 numbers.append(int(item))
             else:
                 also = f" or {word!r}" if word else ""

@@ -9,7 +9,7 @@ from edgepose.cli.acceptance import check_acceptance, open_acceptance
 from edgepose.cli.calibration import add_calibration_options
 from edgepose.cli.checkpoint import add_checkpoint_options, read_checkpoint
 from edgepose.cli.evaluation_options import add_data_options
-from edgepose.cli.options import add_json_option, batch_size, comma_list
+from edgepose.cli.options import add_json_option, batch_size, comma_list, real_number
 from edgepose.cli.parity import format_error, format_runtime, format_shift
 from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_bytes, format_table
@@ -61,8 +61,18 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--recipe", type=Path, metavar="FILE", help="quantize as this file says (NAME-int8.quantization.json of an earlier run)"
     )
     bounds = parser.add_mutually_exclusive_group()
-    bounds.add_argument("--max-drop", type=float, metavar="PX", help="int8: return layers to float until keypoints move no more than this")
-    bounds.add_argument("--max-drop-oks", type=float, metavar="X", help="int8: … until the mean OKS to the float model is at least 1 - X")
+    bounds.add_argument(
+        "--max-drop",
+        type=real_number(0, 1000, above=True),
+        metavar="PX",
+        help="int8: return layers to float until keypoints move no more than this",
+    )
+    bounds.add_argument(
+        "--max-drop-oks",
+        type=real_number(0, 1, above=True),
+        metavar="X",
+        help="int8: … until the mean OKS to the float model is at least 1 - X",
+    )
     gate = parser.add_argument_group("acceptance by accuracy")
     gate.add_argument(
         "--accept-if",

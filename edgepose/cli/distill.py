@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepose.cli.options import add_json_option, key_value
+from edgepose.cli.options import add_json_option, key_value, real_number, whole_number
 from edgepose.cli.progress import Progress
 from edgepose.errors import InputError, MissingDependencyError
 
@@ -66,13 +66,17 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     how = parser.add_argument_group("how it is carried out")
     how.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto takes a GPU where there is one (default: auto)")
     how.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the arithmetic (default: fp32)")
-    how.add_argument("--workers", type=_whole, default=2, metavar="N", help="processes that prepare batches (default: 2)")
+    how.add_argument("--workers", type=whole_number(0, 1024), default=2, metavar="N", help="processes that prepare batches (default: 2)")
     how.add_argument("--compile", action="store_true", help="let torch.compile fuse the network")
     how.add_argument(
         "--cache", type=Path, metavar="DIR", help="folder for decoded pictures; runs may share it (default: in the run's folder)"
     )
-    how.add_argument("--save-every", type=float, default=300.0, metavar="S", help="seconds between checkpoints (default: 300)")
-    how.add_argument("--log-every", type=_positive, default=20, metavar="N", help="steps between rows of the log (default: 20)")
+    how.add_argument(
+        "--save-every", type=real_number(0, 1e7), default=300.0, metavar="S", help="seconds between checkpoints (default: 300)"
+    )
+    how.add_argument(
+        "--log-every", type=whole_number(1, 10**9), default=20, metavar="N", help="steps between rows of the log (default: 20)"
+    )
     how.add_argument("--tensorboard", action="store_true", help="write TensorBoard events, too")
     add_json_option(parser)
     return parser
@@ -174,16 +178,3 @@ class _Screen:
 
     def say(self, line: str) -> None:
         self._progress.print(line)
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number from 0 on")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    number = _whole(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is less than 1")
-    return number

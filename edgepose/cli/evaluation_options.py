@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepose.cli.options import MAX_THREADS, add_max_pixels_option, score, whole_number
 from edgepose.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def add_data_options(parser: "argparse.ArgumentParser | argparse._ArgumentGroup"
     )
     parser.add_argument("--images", type=Path, required=required, metavar="DIR", help="folder of the pictures")
     parser.add_argument("--detections", type=Path, metavar="FILE", help="a detector's boxes, COCO results JSON (default: annotated boxes)")
-    parser.add_argument("--min-box-score", type=float, default=0.0, metavar="S", help="leave out detections below (default: 0)")
+    parser.add_argument("--min-box-score", type=score, default=0.0, metavar="S", help="leave out detections below (default: 0)")
     parser.add_argument(
         "--protocol",
         metavar="NAME",
@@ -61,10 +62,17 @@ def read_request(options: argparse.Namespace) -> "Request":
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add how a model runs over many people, beside ``--device`` and ``--threads``."""
-    parser.add_argument("--batch", type=int, default=8, metavar="N", help="crops per call (default: 8)")
-    parser.add_argument("--streams", type=int, default=1, metavar="N", help="calls that run at the same time (default: 1)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads that read and decode (default: 2)")
-    parser.add_argument("--ray", type=int, metavar="N", help="run N models as actors of a Ray cluster, a thread each (see --threads)")
+    parser.add_argument("--batch", type=whole_number(1, 4096), default=8, metavar="N", help="crops per call (default: 8)")
+    parser.add_argument(
+        "--streams", type=whole_number(1, MAX_THREADS), default=1, metavar="N", help="calls that run at the same time (default: 1)"
+    )
+    parser.add_argument(
+        "--workers", type=whole_number(1, MAX_THREADS), default=2, metavar="N", help="threads that read and decode (default: 2)"
+    )
+    parser.add_argument(
+        "--ray", type=whole_number(1, 10_000), metavar="N", help="run N models as actors of a Ray cluster, a thread each (see --threads)"
+    )
+    add_max_pixels_option(parser)
     parser.add_argument("--ray-address", metavar="HOST:PORT", help="of a running cluster (default: one on this machine)")
 
 
@@ -72,14 +80,11 @@ def read_run_options(options: argparse.Namespace) -> "RunOptions":
     """Return what ``add_run_options`` and ``add_device_options`` asked for.
 
     Raises:
-        InputError: a number below one.
+        InputError: a cluster's address, but not how many models run on it.
     """
     from edgepose.evaluation.distributed import Cluster
     from edgepose.evaluation.running import RunOptions
 
-    for name in ("batch", "streams", "workers", "ray"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise InputError(f"--{name} is {getattr(options, name)}; it must be at least 1")
     if options.ray_address and not options.ray:
         raise InputError("--ray-address names a cluster; say with --ray N how many models run on it")
     return RunOptions(
@@ -89,5 +94,6 @@ def read_run_options(options: argparse.Namespace) -> "RunOptions":
         options=dict(options.option),
         batch=options.batch,
         workers=options.workers,
+        max_pixels=options.max_pixels,
         cluster=Cluster(workers=options.ray, address=options.ray_address, cpus=options.threads or 1) if options.ray else None,
     )

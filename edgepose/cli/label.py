@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from edgepose.cli.evaluation_options import add_run_options, read_run_options
-from edgepose.cli.options import add_device_options
+from edgepose.cli.options import add_device_options, score
 from edgepose.cli.progress import Progress
 
 __all__ = ["add_parser", "run"]
@@ -23,7 +23,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the photos")
     parser.add_argument("--boxes", type=Path, required=True, metavar="FILE", help="person boxes as JSON: {photo: [[x1, y1, x2, y2], …], …}")
     parser.add_argument("--out", type=Path, default=Path("labels.json"), metavar="FILE", help="file to write (default: labels.json)")
-    parser.add_argument("--min-score", type=float, default=0.3, metavar="S", help="keypoints scored below get no label (default: 0.3)")
+    parser.add_argument("--min-score", type=score, default=0.3, metavar="S", help="keypoints scored below get no label (default: 0.3)")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored crops")
     add_run_options(parser)
     add_device_options(parser)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepose.cli.options import add_device_options, add_json_option
+from edgepose.cli.options import add_device_options, add_json_option, add_max_pixels_option, score
 from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
 from edgepose.errors import InputError
@@ -41,7 +41,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--out", type=Path, default=Path("poses"), metavar="DIR", help="folder to write to (default: poses)")
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image: slower, a little more accurate")
-    parser.add_argument("--min-score", type=float, default=0.3, metavar="S", help="draw keypoints from this score on (default: 0.3)")
+    parser.add_argument("--min-score", type=score, default=0.3, metavar="S", help="draw keypoints from this score on (default: 0.3)")
+    add_max_pixels_option(parser)
     add_device_options(parser)
     add_json_option(parser)
     return parser
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             for image, name in zip(options.images, names, strict=True):
                 progress.note(image.name)
                 try:
-                    result, reasons = _predict(estimator, image, boxes, options.out / name, options.min_score)
+                    result, reasons = _predict(estimator, image, boxes, options.out / name, options)
                 except InputError as error:
                     failed += 1
                     progress.print(f"edgepose predict: {error}")
@@ -90,14 +91,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _predict(
-    estimator: "PoseEstimator", path: Path, boxes: "BoxFile | None", stem: Path, min_score: float
+    estimator: "PoseEstimator", path: Path, boxes: "BoxFile | None", stem: Path, options: argparse.Namespace
 ) -> tuple[dict[str, Any], list[str]]:
     """Write the poses of an image; return them, and why boxes couldn't be used."""
     from edgepose.draw import draw_poses
     from edgepose.files import staged_file
     from edgepose.image import read_image, write_image
 
-    image = read_image(path)
+    image = read_image(path, max_pixels=options.max_pixels)
     start = time.perf_counter()
     try:
         poses = estimator(image, None if boxes is None else boxes.rows_for_image(path))
@@ -107,7 +108,7 @@ def _predict(
     drawing, keypoints = stem.with_name(stem.name + ".jpg"), stem.with_name(stem.name + ".json")
     document = {"image": path.name, "width": image.shape[1], "height": image.shape[0], **poses.to_document()}
     try:
-        write_image(drawing, draw_poses(image, poses, min_score=min_score))
+        write_image(drawing, draw_poses(image, poses, min_score=options.min_score))
         with staged_file(keypoints) as staged:
             staged.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     except OSError as error:

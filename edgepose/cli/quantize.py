@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgepose.cli.calibration import add_calibration_options
 from edgepose.cli.checkpoint import add_checkpoint_options, read_checkpoint
-from edgepose.cli.options import add_json_option
+from edgepose.cli.options import MAX_SEED, add_json_option, real_number, whole_number
 from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
 from edgepose.document import from_document, read_json, to_document
@@ -67,12 +67,21 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_checkpoint_options(parser)
     training = parser.add_argument_group("fine-tuning")
     training.add_argument("--finetune", action="store_true", help="train the quantized model against the float model")
-    training.add_argument("--steps", type=int, metavar="N", help=f"steps of the optimizer (default: {_FINETUNING['steps']})")
-    training.add_argument("--lr", type=float, metavar="X", help=f"largest learning rate (default: {_FINETUNING['lr']:g})")
-    training.add_argument("--batch", type=int, metavar="N", help=f"crops per step (default: {_FINETUNING['batch']})")
-    training.add_argument("--seed", type=int, metavar="N", help=f"of order and augmentation (default: {_FINETUNING['seed']})")
     training.add_argument(
-        "--save-every", type=float, metavar="S", help=f"seconds between two states of the run (default: {_FINETUNING['save_every']:g})"
+        "--steps", type=whole_number(1, 1_000_000), metavar="N", help=f"steps of the optimizer (default: {_FINETUNING['steps']})"
+    )
+    training.add_argument(
+        "--lr", type=real_number(0, 0.1, above=True), metavar="X", help=f"largest learning rate (default: {_FINETUNING['lr']:g})"
+    )
+    training.add_argument("--batch", type=whole_number(1, 1024), metavar="N", help=f"crops per step (default: {_FINETUNING['batch']})")
+    training.add_argument(
+        "--seed", type=whole_number(0, MAX_SEED), metavar="N", help=f"of order and augmentation (default: {_FINETUNING['seed']})"
+    )
+    training.add_argument(
+        "--save-every",
+        type=real_number(0, 1e7),
+        metavar="S",
+        help=f"seconds between two states of the run (default: {_FINETUNING['save_every']:g})",
     )
     add_json_option(parser)
     return parser
@@ -125,8 +134,6 @@ def _complete(options: argparse.Namespace) -> None:
             setattr(options, name, value)
         elif not options.finetune:
             raise InputError(f"--{name.replace('_', '-')} is about fine-tuning: add --finetune, or leave it out")
-    if not options.save_every >= 0:
-        raise InputError(f"--save-every is {options.save_every}; allowed: 0 seconds or more")
 
 
 def _read_recipe(path: Path | None, checkpoint: "Checkpoint") -> "tuple[QuantizationRecipe, Quantization | None]":

@@ -24,6 +24,7 @@ from edgepose.errors import EdgePoseError, InputError
 from edgepose.evaluation.dataset import People
 from edgepose.evaluation.inference import Found, Pictures, find_keypoints
 from edgepose.evaluation.procedures import ProcedureName
+from edgepose.image import MAX_PIXELS
 from edgepose.runtime import load
 from edgepose.runtime.packages import import_package
 
@@ -63,6 +64,7 @@ class Model:
     batch: int = 8
     flip_test: bool = False
     procedure: ProcedureName = "published"
+    max_pixels: int = MAX_PIXELS
 
 
 def find_keypoints_on_cluster(
@@ -194,6 +196,7 @@ class _Finder:
             procedure=model.procedure,
             batch=model.batch,
             workers=1,
+            max_pixels=model.max_pixels,
         )
         return {
             "people": row["people"],

@@ -25,7 +25,7 @@ from edgepose.estimator import run_crops
 from edgepose.evaluation.dataset import People
 from edgepose.evaluation.procedures import PROCEDURES, Procedure, ProcedureName
 from edgepose.heatmap import to_image
-from edgepose.image import decode_image
+from edgepose.image import MAX_PIXELS, decode_image
 from edgepose.runtime.session import Session
 
 __all__ = ["Found", "Pictures", "find_keypoints", "picture_path"]
@@ -97,6 +97,7 @@ def find_keypoints(
     procedure: ProcedureName = "published",
     batch: int = 8,
     workers: int = 2,
+    max_pixels: int = MAX_PIXELS,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Found:
     """Run a model on people.
@@ -111,6 +112,7 @@ def find_keypoints(
         procedure: crop and decoding: as published, or as another program does them.
         batch: crops per call; files of a static batch size are filled up.
         workers: threads that read, cut and decode.
+        max_pixels: larger pictures are refused.
         progress: is told how many people are done, of how many.
 
     Raises:
@@ -120,7 +122,7 @@ def find_keypoints(
     wanted = np.arange(len(people)) if only is None else np.flatnonzero(only[people.pictures])
     if not len(wanted):
         raise InputError("there is nobody to look for: no box is left to run the model on")
-    run = _Run(session, pictures, people, folder, flip_test, PROCEDURES[procedure])
+    run = _Run(session, pictures, people, folder, flip_test, PROCEDURES[procedure], max_pixels)
     with ThreadPoolExecutor(workers, "edgepose-work") as work, ThreadPoolExecutor(session.info.streams, "edgepose-device") as device:
         try:
             begin = time.perf_counter()
@@ -149,7 +151,9 @@ def picture_path(folder: Path, name: str) -> Path:
 class _Run:
     """One pass over a data set."""
 
-    def __init__(self, session: Session, pictures: Pictures, people: People, folder: Path, flip_test: bool, procedure: Procedure) -> None:
+    def __init__(
+        self, session: Session, pictures: Pictures, people: People, folder: Path, flip_test: bool, procedure: Procedure, max_pixels: int
+    ) -> None:
         self._session = session
         self._spec = session.spec
         self._pictures = pictures
@@ -158,6 +162,7 @@ class _Run:
         self._flip_test = flip_test
         self._procedure = procedure
         self._codec = procedure.codec(session.spec.codec)
+        self._max_pixels = max_pixels
         self._keypoints = np.full((len(people), session.spec.keypoints, 3), np.nan)
         self._unusable: dict[int, str] = {}
         self._sizes = np.zeros((len(pictures.names), 2), np.int64)
@@ -223,7 +228,7 @@ class _Run:
             content = path.read_bytes()
         except OSError as error:
             raise InputError(f"can't read the image {name!r}: {error.strerror or error}") from None
-        image = decode_image(content, name)
+        image = decode_image(content, name, max_pixels=self._max_pixels)
         width, height = (int(side) for side in self._pictures.sizes[picture])
         if width and height and (height, width) != image.shape[:2]:
             turned = " (turned by its EXIF orientation, or exchanged)" if (width, height) == image.shape[:2] else ""

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.artifact import Artifact
+from edgepose.errors import InputError
 from edgepose.evaluation.dataset import People
 from edgepose.evaluation.distributed import Cluster, Model, find_keypoints_on_cluster
 from edgepose.evaluation.inference import Found, Pictures, find_keypoints
 from edgepose.evaluation.procedures import ProcedureName
 from edgepose.evaluation.result import Work
+from edgepose.image import MAX_PIXELS
 from edgepose.runtime import load
 
 __all__ = ["RunOptions", "run_model"]
@@ -31,7 +33,11 @@ class RunOptions:
         options: settings of the runtime.
         batch: crops per call.
         workers: threads that read and decode (not on a cluster, where each actor has one).
+        max_pixels: larger pictures are refused.
         cluster: where to run; ``None`` is this process.
+
+    Raises:
+        InputError: a number below one.
     """
 
     device: str = "auto"
@@ -40,7 +46,13 @@ class RunOptions:
     options: dict[str, str] = field(default_factory=dict)
     batch: int = 8
     workers: int = 2
+    max_pixels: int = MAX_PIXELS
     cluster: Cluster | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "workers", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; allowed: 1 and more")
 
 
 def run_model(
@@ -70,6 +82,7 @@ def run_model(
             batch=run.batch,
             flip_test=flip_test,
             procedure=procedure,
+            max_pixels=run.max_pixels,
         )
         found, runtime = find_keypoints_on_cluster(model, pictures, people, folder, run.cluster, only=only, progress=progress)
         streams = run.cluster.workers
@@ -86,6 +99,7 @@ def run_model(
                 procedure=procedure,
                 batch=run.batch,
                 workers=run.workers,
+                max_pixels=run.max_pixels,
                 progress=progress,
             )
             runtime, threads, streams = str(session.info), session.info.threads, session.info.streams

@@ -52,10 +52,9 @@ class DeviceRequest:
         runtime, colon, name = device.strip().lower().rpartition(":")
         if not name or (colon and not runtime):
             raise InputError(f"device is {device!r}; expected '[runtime:]device', such as 'auto', 'gpu' or 'openvino:npu'")
-        if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise InputError(f"threads is {threads}; allowed: 1 to {MAX_THREADS}")
-        if streams is not None and not 1 <= streams <= MAX_THREADS:
-            raise InputError(f"streams is {streams}; allowed: 1 to {MAX_THREADS}")
+        for what, count in (("threads", threads), ("streams", streams)):
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_THREADS):
+                raise InputError(f"{what} is {count!r}; allowed: 1 to {MAX_THREADS}")
         return cls(text=device, runtime=runtime or None, device=name, threads=threads, options=dict(options or {}), streams=streams)
 
     def choose(

@@ -246,7 +246,6 @@ def test_no_boxes_is_no_error(model: str, tmp_path: Path) -> None:
         (["--device", "onnxruntime:cuda"], "onnxruntime has no device 'cuda'"),
         (["--device", "litert:cpu"], "doesn't open onnx files"),
         (["--device", ":"], "expected '[runtime:]device'"),
-        (["--threads", "0"], "threads is 0"),
         (["--option", "no_such_option=1"], "no_such_option"),
     ],
 )

@@ -206,7 +206,6 @@ def test_pictures_that_are_missing_or_broken(
         (["--annotations", "nowhere.json"], "nowhere.json"),
         (["--protocol", "voc"], "no protocol is called 'voc'"),
         (["--protocol", "wholebody"], "wholebody"),
-        (["--batch", "0"], "--batch is 0"),
         (["--detections", "nowhere.json"], "nowhere.json"),
     ],
 )

@@ -78,7 +78,6 @@ def test_bad_input(artifacts: TinyArtifacts, photos: tuple[Path, Path], tmp_path
     for images, given, more, message in (
         (tmp_path / "empty", boxes, [], "no photos in"),
         (folder, other, [], "has no boxes for any of the 5 photos"),
-        (folder, boxes, ["--ray", "0"], "--ray is 0"),
         (folder, boxes, ["--ray-address", "127.0.0.1:1"], "--ray N"),
         (folder, boxes, ["--ray", "1", "--ray-address", "127.0.0.1:1"], "can't reach the Ray cluster"),
     ):

@@ -75,7 +75,7 @@ class BoxFile:
         """
         rows = self.find(path)
         if rows is None:
-            raise InputError(f"{self.source} has no boxes for the image {Path(path).name!r}; {self._describe()}")
+            raise InputError(f"{self.source} has no boxes for the image {str(path)!r}; {self._describe(path)}")
         return rows
 
     def find(self, path: str | Path) -> Rows | None:
@@ -123,7 +123,10 @@ class BoxFile:
             name = f"image_id {key}" if isinstance(key, int) else repr(self._names[key])
             raise InputError(f"{self.source}: {name} stands for both {first!r} and {second!r}: name each image with its folder")
 
-    def _describe(self) -> str:
+    def _describe(self, path: str | Path) -> str:
+        same = [self._names[parts] for parts in self._names if parts[-1:] == _split(Path(path).name)]
+        if same:
+            return f"it names {_some(map(repr, same))}, which is in another folder"
         if not self.by_number:
             return f"it names {_some(map(repr, self.by_name))}"
         return (

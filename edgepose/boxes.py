@@ -12,7 +12,7 @@ from edgepose.box_file import BoxFile, load_boxes
 from edgepose.box_rows import PERSON_CLASS, split_rows
 from edgepose.errors import InputError
 
-__all__ = ["BoxFile", "BoxStatus", "JudgedBoxes", "check_boxes", "judge_boxes", "load_boxes"]
+__all__ = ["BoxFile", "BoxStatus", "JudgedBoxes", "check_boxes", "check_form", "judge_boxes", "load_boxes"]
 
 # Crop geometry is float32, as published: beyond this range its rounding would reach the size of the smallest box.
 MAX_COORDINATE_PX = 100_000
@@ -56,7 +56,7 @@ class JudgedBoxes:
         return np.array([status is BoxStatus.USABLE for status in self.status], dtype=np.bool_)
 
 
-def judge_boxes(boxes: npt.ArrayLike, image_shape: tuple[int, ...]) -> JudgedBoxes:
+def judge_boxes(boxes: npt.ArrayLike, image_shape: tuple[int, ...], *, form_is_known: bool = False) -> JudgedBoxes:
     """Tell the boxes that can be used with an image from those that can't.
 
     Args:
@@ -64,6 +64,7 @@ def judge_boxes(boxes: npt.ArrayLike, image_shape: tuple[int, ...]) -> JudgedBox
             from 0 to 1; or (N, 6), with score and class, of which COCO's class 0 are people. Lists, arrays and tensors of any library;
             nothing at all, ``(0,)`` or ``(0, 6)``, say, is nobody.
         image_shape: height, width, … of the image.
+        form_is_known: they come from where they can't be in another form, such as a data set's annotations.
 
     Raises:
         InputError: they aren't rows of numbers of that form, or all of them are in another form: shares of the picture's sides instead of
@@ -71,7 +72,8 @@ def judge_boxes(boxes: npt.ArrayLike, image_shape: tuple[int, ...]) -> JudgedBox
     """
     rows, scores, classes = split_rows(_to_array(boxes))
     height, width = image_shape[:2]
-    _refuse_other_forms(rows, width, height)
+    if not form_is_known:
+        check_form(rows, image_shape)
     low, high = rows[:, :2], rows[:, 2:]
     with np.errstate(invalid="ignore", over="ignore"):
         sides = high - low
@@ -147,7 +149,17 @@ def _leave_device(value: Any) -> Any:
     return value.float() if "bfloat16" in str(value.dtype) else value
 
 
-def _refuse_other_forms(rows: npt.NDArray[np.float64], width: int, height: int) -> None:
+def check_form(rows: npt.NDArray[np.float64], image_shape: tuple[int, ...] | None = None) -> None:
+    """Refuse boxes that seem to be in another form.
+
+    Args:
+        rows: (N, 4) left, top, right, bottom in pixels.
+        image_shape: height, width, … of the image; ``None`` where they are of many.
+
+    Raises:
+        InputError: they are shares of the picture's sides, or left, top, width and height.
+    """
+    height, width = (image_shape or (MAX_COORDINATE_PX, MAX_COORDINATE_PX))[:2]
     finite = rows[np.isfinite(rows).all(axis=1)]
     if not len(finite):
         return
@@ -155,9 +167,11 @@ def _refuse_other_forms(rows: npt.NDArray[np.float64], width: int, height: int) 
     first = [float(f"{value:.6g}") for value in finite[0]]
     small = finite.min() > -_SHARE and finite.max() <= _SHARE and bool((high > low).all(axis=1).any())
     if small and min(width, height) >= _LEAST_PICTURE_PX:
+        of = f"an image of {width}×{height}" if image_shape else "their images"
+        by = f"({width}, {height}, {width}, {height})" if image_shape else "(width, height, width, height)"
         raise InputError(
-            f"the boxes ({first} …) all lie in the first pixel of an image of {width}×{height}: they seem to be shares of its width and "
-            f"height; give pixels: multiply by ({width}, {height}, {width}, {height})"
+            f"the boxes ({first} …) all lie in the first pixel of {of}: they seem to be shares of its width and height; give pixels: "
+            f"multiply by {by}"
         )
     with np.errstate(over="ignore"):
         fits = ((low > -1) & (high > 0) & (low + high < np.array([width, height]) + 1)).all()

@@ -233,7 +233,7 @@ class _Run:
         if width and height and (height, width) != image.shape[:2]:
             turned = " (turned by its EXIF orientation, or exchanged)" if (width, height) == image.shape[:2] else ""
             raise InputError(f"the picture is {image.shape[1]}×{image.shape[0]} pixels, but the annotations say {width}×{height}{turned}")
-        judged = judge_boxes(self._people.boxes_xyxy[group], image.shape)
+        judged = judge_boxes(self._people.boxes_xyxy[group], image.shape, form_is_known=True)
         # One bad box doesn't lose the others: its row stays NaN, as that of a person whom the model wasn't run on.
         group = group[judged.usable]
         crops = self._procedure.crop(image, judged.boxes_xyxy[judged.usable], self._spec.input, self._codec)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.artifact import Artifact
-from edgepose.boxes import BoxFile, judge_boxes
+from edgepose.boxes import BoxFile, check_form, judge_boxes
 from edgepose.errors import InputError
 from edgepose.estimator import check_flip_test
 from edgepose.evaluation.dataset import People
@@ -74,7 +74,8 @@ def label_folder(
         progress: is told how many people are done, of how many.
 
     Raises:
-        InputError: no photos, no boxes for them, a name in the boxes file that stands for two of them, a flip test without flip pairs,
+        InputError: no photos, no boxes for them, boxes in another form than pixels, a name in the boxes file that stands for two photos, a
+            flip test without flip pairs,
             ``min_score`` is NaN, or the file can't be written.
         EdgePoseError: see ``run_model``.
     """
@@ -93,6 +94,7 @@ def label_folder(
             tables.append(found)
     if not names:
         raise InputError(f"{boxes.source} has no boxes for any of the {len(photos)} photos in {str(folder)!r}")
+    check_form(np.concatenate(tables))
     counts = [len(table) for table in tables]
     people = People(
         pictures=np.repeat(np.arange(len(names)), counts),
@@ -122,7 +124,7 @@ def _list_bad_boxes(names: list[str], tables: list[NDArray[np.float64]], found: 
         f"{name}: {why}"
         for index, (name, table) in enumerate(zip(names, tables, strict=True))
         if index not in found.unusable
-        for why in filter(None, judge_boxes(table, shapes[index]).reasons)
+        for why in filter(None, judge_boxes(table, shapes[index], form_is_known=True).reasons)
     )
 
 

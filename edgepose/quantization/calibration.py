@@ -1,6 +1,7 @@
 """Calibration data: person crops, cut out of photos by the pipeline's own code."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from edgepose.image import SUFFIXES, read_image
 from edgepose.quantization.recipe import Calibration
 from edgepose.spec import ModelSpec
 
-__all__ = ["MIN_PHOTOS", "CalibrationSet", "find_photos", "load_calibration"]
+__all__ = ["ENOUGH_PHOTOS", "CalibrationSet", "find_photos", "load_calibration"]
 
-MIN_PHOTOS = 16
-"""Fewer photos than these say too little about the ranges of activations."""
+ENOUGH_PHOTOS = 16
+"""Fewer photos than these say little about the ranges of activations: they are taken, with a warning."""
+
+_logger = logging.getLogger(__name__)
 
 _HELD_OUT = 5
 _MAX_HELD_OUT = 64
@@ -32,7 +35,8 @@ class CalibrationSet:
 
     Attributes:
         crops: (N, 3, H, W) float32, normalized.
-        held_out: (M, 3, H, W): from photos that ``crops`` has nothing of.
+        held_out: (M, 3, H, W), at least one: from photos that ``crops`` has nothing of; of fewer than five photos other people of the same,
+            and of one person the same crop.
         source: where they come from.
         problems: one line for each photo that couldn't be used, and why.
         held_out_boxes: (M, 4) float64, the boxes of ``held_out`` on their photos: left, top, right, bottom. ``None`` where nobody knows.
@@ -67,7 +71,9 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
 def load_calibration(
     photos: Sequence[Path], boxes: BoxFile | None, spec: ModelSpec, *, limit: int, progress: Callable[[str], None] = lambda _: None
 ) -> CalibrationSet:
-    """Cut crops out of photos. Every fifth photo is held out, to judge the decision on.
+    """Cut crops out of photos. Every fifth photo is held out, to judge the decision on; of fewer than five photos, every fifth person.
+
+    One photo is enough to decide at all. Few are warned about: what they don't show is outside the ranges that are found.
 
     What can't be used is skipped and listed: unreadable files, photos that the boxes file doesn't name or has no usable box for (at least
     16 pixels wide and high, and inside the image), and people without any contrast.
@@ -80,17 +86,16 @@ def load_calibration(
         progress: is told what is going on.
 
     Raises:
-        InputError: fewer than ``MIN_PHOTOS`` photos can be used.
+        InputError: none of the photos can be used.
     """
-    calibration: list[NDArray[np.float32]] = []
-    held_out: list[NDArray[np.float32]] = []
-    held_out_boxes: list[NDArray[np.float64]] = []
+    calibration: list[_Cut] = []
+    held_out: list[_Cut] = []
     problems: list[str] = []
     used = 0
     if boxes is not None:
         boxes.check_names(photos)
     for number, photo in enumerate(_evenly(photos)):
-        progress(f"reading photos: {number + 1}/{len(photos)}, {sum(map(len, calibration))} crops")
+        progress(f"reading photos: {number + 1}/{len(photos)}, {sum(len(crops) for crops, _ in calibration)} crops")
         try:
             batch, people = _cut(photo, boxes, spec)
         except InputError as error:
@@ -98,24 +103,47 @@ def load_calibration(
             continue
         target, room = (held_out, _MAX_HELD_OUT) if used % _HELD_OUT == _HELD_OUT - 1 else (calibration, limit)
         used += 1
-        kept = max(0, room - sum(map(len, target)))
-        target.append(batch[:kept])
-        if target is held_out:
-            held_out_boxes.append(people[:kept])
-        if sum(map(len, calibration)) >= limit and used >= MIN_PHOTOS:
+        if room := max(0, room - sum(len(crops) for crops, _ in target)):
+            target.append((batch[:room], people[:room]))
+        if sum(len(crops) for crops, _ in calibration) >= limit and used >= ENOUGH_PHOTOS:
             break
-    if used < MIN_PHOTOS:
+    if not used:
         reasons = "".join(f"\n  {problem}" for problem in problems[:10]) + ("\n  …" if len(problems) > 10 else "")
-        raise InputError(f"{used} of {len(photos)} photos can be calibrated on; at least {MIN_PHOTOS} are needed{reasons}")
-    crops = np.concatenate(calibration)
+        raise InputError(f"none of the {len(photos)} photos can be calibrated on{reasons}")
+    crops, judges, where = _hold_out(calibration, held_out)
+    if used < ENOUGH_PHOTOS:
+        _logger.warning(
+            "%d photos with %d people are few to calibrate on (at least %d, better 300): values that they don't show are cut off, so "
+            "expect larger errors on other pictures; the figures are of %d people %s",
+            used,
+            len(crops),
+            ENOUGH_PHOTOS,
+            len(judges[0]),
+            where,
+        )
     source = Calibration(photos=used, skipped=len(problems), crops=len(crops), sha256=hashlib.sha256(crops.tobytes()).hexdigest())
-    return CalibrationSet(
-        crops=crops,
-        held_out=np.concatenate(held_out),
-        source=source,
-        problems=tuple(problems),
-        held_out_boxes=np.concatenate(held_out_boxes),
-    )
+    return CalibrationSet(crops=crops, held_out=judges[0], source=source, problems=tuple(problems), held_out_boxes=judges[1])
+
+
+_Cut = tuple[NDArray[np.float32], NDArray[np.float64]]
+"""Crops (N, 3, H, W) and the boxes (N, 4) that they were cut from."""
+
+
+def _hold_out(calibration: list[_Cut], held_out: list[_Cut]) -> tuple[NDArray[np.float32], _Cut, str]:
+    """Return crops to decide on, crops and boxes to judge by, and where those are from."""
+    crops, boxes = _join(calibration)
+    if held_out:
+        return crops, _join(held_out), "on photos that were held out"
+    if len(crops) == 1:
+        return crops, (crops, boxes), "who are the same: nothing was held out"
+    judges = np.zeros(len(crops), np.bool_)
+    judges[_HELD_OUT - 1 :: _HELD_OUT] = True
+    judges[-1] |= not judges.any()
+    return crops[~judges], (crops[judges], boxes[judges]), "on the same photos"
+
+
+def _join(pieces: list[_Cut]) -> _Cut:
+    return np.concatenate([crops for crops, _ in pieces]), np.concatenate([boxes for _, boxes in pieces])
 
 
 def _evenly(photos: Sequence[Path]) -> Iterator[Path]:

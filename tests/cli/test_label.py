@@ -74,10 +74,15 @@ def test_bad_input(artifacts: TinyArtifacts, photos: tuple[Path, Path], tmp_path
     (tmp_path / "empty").mkdir()
     other = tmp_path / "other.json"
     other.write_text('{"elsewhere.jpg": [[0, 0, 10, 10]]}')
+    shares, sizes = tmp_path / "shares.json", tmp_path / "sizes.json"
+    shares.write_text('{"000.png": [[0.1, 0.1, 0.5, 0.9]], "001.png": [[0.2, 0.1, 0.6, 1]]}')
+    sizes.write_text('{"000.png": [[50, 50, 30, 60]], "001.png": [[40, 30, 20, 80]]}')
     capsys.readouterr()
     for images, given, more, message in (
         (tmp_path / "empty", boxes, [], "no photos in"),
         (folder, other, [], "has no boxes for any of the 5 photos"),
+        (folder, shares, [], "shares of its width and height; give pixels: multiply by (width, height, width, height)"),
+        (folder, sizes, [], "seem to be left, top, width, height"),
         (folder, boxes, ["--ray-address", "127.0.0.1:1"], "--ray N"),
         (folder, boxes, ["--ray", "1", "--ray-address", "127.0.0.1:1"], "can't reach the Ray cluster"),
     ):

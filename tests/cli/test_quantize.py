@@ -172,13 +172,27 @@ def test_bad_input_gets_one_clear_line(folder: Path, capsys: pytest.CaptureFixtu
         assert not (folder / "bad").exists()
     for calibration, message in [
         ([], "no photos: name some, or folders of them, with --calibration"),
-        (["--calibration", str(folder / "few")], "1 of 1 photos can be calibrated on; at least 16 are needed"),
         (["--calibration", str(folder / "nowhere")], "doesn't exist"),
     ]:
         assert main(["quantize", model, *calibration, "--out", str(folder / "bad")]) == 1
         assert message in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["quantize", model, "--steps", "many"])
+
+
+def test_one_photo_is_taken_with_a_warning(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    photo, boxes = folder / "photos" / "003.png", tmp_path / "boxes.json"
+    box = json.loads((folder / "boxes.json").read_text())["003.png"][0]
+    boxes.write_text(json.dumps([box, [box[0] + 3, *box[1:]], [box[0], box[1] + 5, *box[2:]]]))
+    command = ["quantize", str(folder / "tiny.safetensors"), "--calibration", str(photo), "--boxes", str(boxes), "--out", str(tmp_path)]
+    assert main(command) == 0
+    assert "1 photos with 2 people are few to calibrate on" in caplog.text
+    assert "on 1 held-out crops" in capsys.readouterr().out
+    statistics = Quantization.load(tmp_path / DECISION).statistics
+    assert statistics.calibration is not None
+    assert (statistics.calibration.photos, statistics.calibration.crops) == (1, 2)
 
 
 def test_without_nncf(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

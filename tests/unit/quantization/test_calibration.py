@@ -1,5 +1,6 @@
 """Photos become crops, and what can't be used is said."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from edgepose.boxes import BoxFile
 from edgepose.crop import crop
 from edgepose.errors import InputError
 from edgepose.image import read_image
-from edgepose.quantization.calibration import MIN_PHOTOS, find_photos, load_calibration
+from edgepose.quantization.calibration import ENOUGH_PHOTOS, find_photos, load_calibration
 from edgepose.spec import ModelSpec
 
 
@@ -42,7 +43,7 @@ def test_every_fifth_photo_is_held_out(tmp_path: Path, spec: ModelSpec) -> None:
 
 
 def test_crops_are_those_of_the_pipeline(tmp_path: Path, spec: ModelSpec) -> None:
-    photos = write_photos(tmp_path, MIN_PHOTOS)
+    photos = write_photos(tmp_path, ENOUGH_PHOTOS)
     box = [10.0, 5.0, 50.0, 70.0]
     data = load_calibration(photos, boxes_for(photos, box), spec, limit=100)
     expected = {crop(read_image(photo), [box], spec.input, spec.codec).batch.tobytes() for photo in photos}
@@ -64,7 +65,7 @@ def test_the_boxes_of_what_is_held_out_are_known(tmp_path: Path, spec: ModelSpec
 def test_the_limit_bounds_the_crops(tmp_path: Path, spec: ModelSpec) -> None:
     data = load_calibration(write_photos(tmp_path, 40), None, spec, limit=10)
     assert len(data.crops) == 10
-    assert data.source.photos >= MIN_PHOTOS
+    assert data.source.photos >= ENOUGH_PHOTOS
 
 
 def test_unusable_photos_are_skipped_and_listed(tmp_path: Path, spec: ModelSpec) -> None:
@@ -87,17 +88,48 @@ def test_unusable_photos_are_skipped_and_listed(tmp_path: Path, spec: ModelSpec)
     assert "no box of at least 16 pixels" in problems
 
 
-def test_too_few_photos_say_why(tmp_path: Path, spec: ModelSpec) -> None:
-    photos = write_photos(tmp_path, MIN_PHOTOS)
-    photos[0].write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"15 of 16 photos can be calibrated on; at least 16 are needed\n  000.png: can't read"):
+@pytest.mark.parametrize(
+    ("count", "people", "expected", "words"),
+    [
+        (15, 1, (12, 3), "15 photos with 12 people .* of 3 people on photos that were held out"),
+        (5, 1, (4, 1), "5 photos with 4 people .* of 1 people on photos that were held out"),
+        (4, 1, (3, 1), "4 photos with 3 people .* of 1 people on the same photos"),
+        (1, 12, (10, 2), "1 photos with 10 people .* of 2 people on the same photos"),
+        (1, 2, (1, 1), "of 1 people on the same photos"),
+        (1, 1, (1, 1), "who are the same: nothing was held out"),
+    ],
+)
+def test_few_photos_are_taken_with_a_warning(
+    tmp_path: Path, spec: ModelSpec, caplog: pytest.LogCaptureFixture, count: int, people: int, expected: tuple[int, int], words: str
+) -> None:
+    photos = write_photos(tmp_path, count)
+    table = np.array([[number, 5.0, 40.0 + number, 70.0] for number in range(people)])
+    boxes = BoxFile(source="boxes.json", shared=table, by_name={})
+    data = load_calibration(photos, boxes, spec, limit=100)
+    assert (len(data.crops), len(data.held_out)) == expected
+    assert (data.source.photos, data.source.crops) == (count, expected[0])
+    shared = {each.tobytes() for each in data.crops} & {each.tobytes() for each in data.held_out}
+    assert bool(shared) == (count * people == 1)
+    assert re.search(words, caplog.text)
+
+
+def test_enough_photos_are_no_warning(tmp_path: Path, spec: ModelSpec, caplog: pytest.LogCaptureFixture) -> None:
+    load_calibration(write_photos(tmp_path, ENOUGH_PHOTOS), None, spec, limit=100)
+    assert not caplog.text
+
+
+def test_no_usable_photo_says_why(tmp_path: Path, spec: ModelSpec) -> None:
+    photos = write_photos(tmp_path, 2)
+    for photo in photos:
+        photo.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"none of the 2 photos can be calibrated on\n  000.png: can't read"):
         load_calibration(photos, None, spec, limit=100)
 
 
 def test_constant_photos_are_no_calibration(tmp_path: Path, spec: ModelSpec) -> None:
     for number in range(20):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((80, 60, 3), 10 * number, np.uint8))
-    with pytest.raises(InputError, match="0 of 20 photos.*"):
+    with pytest.raises(InputError, match="none of the 20 photos.*"):
         load_calibration(find_photos([tmp_path]), None, spec, limit=100)
 
 

@@ -225,6 +225,8 @@ def test_left_top_width_height_is_another_form():
         judge_boxes(xywh, SHAPE)
     with pytest.raises(InputError, match="seem to be left, top, width, height"):
         judge_boxes(xywh[:1], SHAPE)
+    # As width and height these would reach beyond the image: they are just wrong.
+    assert judge_boxes([[150, 80, 100, 70]], SHAPE).status == (BoxStatus.INVERTED,)
     judged = judge_boxes([GOOD, xywh[0]], SHAPE)
     assert judged.status == (BoxStatus.USABLE, BoxStatus.INVERTED)
     assert "(not x, y, width, height)" in judged.reasons[1]
@@ -323,19 +325,19 @@ def test_files_with_rows_of_a_detector(tmp_path):
 
 
 def detection(image, left, category=1, **more):
-    return {"image_id": image, "category_id": category, "bbox": [left, 20, 20, 20], "score": 0.5} | more
+    return {"image_id": image, "category_id": category, "bbox": [left, 20, 20, 25], "score": 0.5} | more
 
 
 def test_coco_detections(tmp_path):
     boxes = load_boxes(write(tmp_path, [detection(139, 10), detection(139, 15, 3), detection(7, 30)]))
-    np.testing.assert_array_equal(boxes.rows_for_image("000000000139.jpg"), [[10, 20, 30, 40, 0.5]])
-    np.testing.assert_array_equal(boxes.for_image("val/COCO_val2014_000000000007.jpg"), [[30, 20, 50, 40]])
+    np.testing.assert_array_equal(boxes.rows_for_image("000000000139.jpg"), [[10, 20, 30, 45, 0.5]])
+    np.testing.assert_array_equal(boxes.for_image("val/COCO_val2014_000000000007.jpg"), [[30, 20, 50, 45]])
     with pytest.raises(InputError, match=r"it goes by image_id \(139, 7\), and no number is in this image's name: put its file_name"):
         boxes.for_image("photo7.jpg")
     named = load_boxes(write(tmp_path, [detection(1, 10, file_name="a.jpg"), detection(2, 30, file_name="b/c.jpg")]))
-    np.testing.assert_array_equal(named.for_image("b/c.jpg"), [[30, 20, 50, 40]])
+    np.testing.assert_array_equal(named.for_image("b/c.jpg"), [[30, 20, 50, 45]])
     by_text = load_boxes(write(tmp_path, [detection("a", 10)]))
-    np.testing.assert_array_equal(by_text.for_image("x/a.png"), [[10, 20, 30, 40]])
+    np.testing.assert_array_equal(by_text.for_image("x/a.png"), [[10, 20, 30, 45]])
 
 
 def test_coco_annotations(tmp_path):
@@ -345,8 +347,8 @@ def test_coco_annotations(tmp_path):
         "categories": [{"id": 5, "name": "Person"}, {"id": 6, "name": "dog"}],
     }
     boxes = load_boxes(write(tmp_path, document))
-    np.testing.assert_array_equal(boxes.for_image("cam1/a.jpg"), [[10, 20, 30, 40]])
-    np.testing.assert_array_equal(boxes.for_image("cam2/a.jpg"), [[30, 20, 50, 40]])
+    np.testing.assert_array_equal(boxes.for_image("cam1/a.jpg"), [[10, 20, 30, 45]])
+    np.testing.assert_array_equal(boxes.for_image("cam2/a.jpg"), [[30, 20, 50, 45]])
     assert boxes.for_image("empty.jpg").shape == (0, 4)
 
 

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+import edgepose.jpeg
 from edgepose.errors import InputError
 from edgepose.image import decode_image, read_image, write_image
+from edgepose.jpeg import read_jpeg
 
 
 @pytest.fixture
@@ -171,6 +173,14 @@ def test_what_lies_behind_a_jpeg_does_not_matter(photo, kind):
         np.testing.assert_array_equal(decode_image(plain + trailer, "motion.jpg"), expected, err_msg=f"trailer {number}")
     filled = plain.replace(b"\xff\xda", b"\xff\xff\xff\xda", 1)
     np.testing.assert_array_equal(decode_image(filled, "filled.jpg"), expected)
+
+
+def test_data_is_searched_in_pieces(photo, monkeypatch):
+    content = jpeg_of(photo, "restarts")
+    expected = read_jpeg(content)
+    for size in range(1, 40):
+        monkeypatch.setattr(edgepose.jpeg, "_CHUNK_BYTES", size)
+        assert read_jpeg(content) == expected
 
 
 @pytest.mark.parametrize("kind", JPEGS)

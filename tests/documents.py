@@ -10,7 +10,7 @@ import pytest
 
 from edgepose.errors import EdgePoseError
 
-__all__ = ["check_reader"]
+__all__ = ["check_reader", "damage"]
 
 NASTY: tuple[Any, ...] = (
     *(
@@ -55,7 +55,7 @@ def check_reader(document: dict[str, Any], read: Callable[[str], Any], write: Ca
         generator = random.Random(f"{seed}-{number}")
         damaged = copy.deepcopy(document)
         for _ in range(generator.choice((1, 1, 1, 2, 4))):
-            _damage(damaged, generator)
+            damage(damaged, generator)
         try:
             value = read(json.dumps(damaged))
         except EdgePoseError as error:
@@ -74,7 +74,8 @@ def check_reader(document: dict[str, Any], read: Callable[[str], Any], write: Ca
     assert 0 < loaded < count, "some damage does no harm, and some does"
 
 
-def _damage(document: dict[str, Any], generator: random.Random) -> None:
+def damage(document: dict[str, Any], generator: random.Random) -> None:
+    """Make one thing in a document wrong."""
     places = list(_places(document))
     parent, key = generator.choice(places)
     how = generator.randrange(8)

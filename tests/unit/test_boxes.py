@@ -1,7 +1,10 @@
+import copy
 import json
+import random
 
 import numpy as np
 import pytest
+from documents import damage
 
 from edgepose.boxes import BoxStatus, check_boxes, judge_boxes, load_boxes
 from edgepose.errors import InputError, SpecError
@@ -367,3 +370,32 @@ def test_coco_annotations(tmp_path):
 def test_coco_files_that_cannot_be_used(tmp_path, document, message):
     with pytest.raises(SpecError, match=message):
         load_boxes(write(tmp_path, document))
+
+
+def test_damaged_files_are_refused_or_read(tmp_path):
+    documents = [
+        {"file": [[*GOOD, 0.5, 0], [*ELSE, 0.2, 1]]},
+        {"file": {"a/b.jpg": [GOOD], "c.jpg": []}},
+        {"file": {"people": [{"box_xyxy": GOOD}, {"box_xyxy": [None] * 4}]}},
+        {"file": [detection(3, 10), detection(4, 20, file_name="x.jpg")]},
+        {
+            "file": {
+                "images": [{"id": 1, "file_name": "a.jpg"}],
+                "annotations": [detection(1, 10)],
+                "categories": [{"id": 1, "name": "person"}],
+            }
+        },
+    ]
+    read = 0
+    for document in documents:
+        for seed in range(150):
+            damaged = copy.deepcopy(document)
+            damage(damaged, random.Random(seed))
+            try:
+                boxes = load_boxes(write(tmp_path, json.dumps(damaged.get("file"))))
+                for name in ("a/b.jpg", "000003.jpg", "x.jpg", "a.jpg"):
+                    if boxes.find(name) is not None:
+                        read += len(judge_boxes(boxes.rows_for_image(name), SHAPE).status)
+            except (InputError, SpecError) as error:
+                str(error).encode()
+    assert read > 100

@@ -13,6 +13,7 @@ import codecs
 import dataclasses
 import json
 import math
+import os
 import reprlib
 import tomllib
 import types
@@ -157,8 +158,12 @@ def read_bytes(path: str | Path, *, what: str, max_bytes: int) -> bytes:
     """
     try:
         with Path(path).open("rb") as file:
-            # Not by its stated size: a device or a pipe has none.
-            content = file.read(max_bytes + 1)
+            # A read takes the memory that it asks for: as much as the file says, then, for a pipe or a device, which says 0, twice as much.
+            size = min(os.fstat(file.fileno()).st_size, max_bytes) + 1
+            content = file.read(size)
+            while len(content) == size <= max_bytes:
+                size = min(2 * size, max_bytes + 1)
+                content += file.read(size - len(content))
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"can't read {what} {str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
     except MemoryError:

@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import threading
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +14,7 @@ from documents import check_reader
 
 from edgepose.distillation.recipe import Recipe
 from edgepose.distillation.recipe_files import load_recipe
-from edgepose.document import describe, from_document, parse_json, parse_toml, read_json, read_toml, to_document
+from edgepose.document import describe, from_document, parse_json, parse_toml, read_bytes, read_json, read_toml, to_document
 from edgepose.errors import InputError, SpecError
 from edgepose.skeleton import Skeleton, get_skeleton
 from edgepose.spec import Architecture, ExportRecord, ModelSpec, Parity, Provenance, QuantizationRecord
@@ -230,3 +233,30 @@ def test_damaged_documents_load_or_are_refused() -> None:
         return from_document(Recipe, parse_json(text, where="doc"), where="doc")
 
     check_reader(to_document(load_recipe("vitpose-s-coco")), read_recipe, _written, count=400, seed=3)
+
+
+def test_reading_takes_no_more_memory_than_there_is_to_read(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    path.write_bytes(b"[1]")
+    tracemalloc.start()
+    try:
+        assert read_bytes(path, what="it", max_bytes=4 << 30) == b"[1]"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 5000, 5001])
+def test_pipes_are_read_to_their_end_or_their_limit(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(b"x" * length,))
+    writer.start()
+    try:
+        if length > 5000:
+            with pytest.raises(InputError, match="more than the 5000 bytes"):
+                read_bytes(path, what="it", max_bytes=5000)
+        else:
+            assert read_bytes(path, what="it", max_bytes=5000) == b"x" * length
+    finally:
+        writer.join()

@@ -1,6 +1,7 @@
 """The options of ``edgepose evaluate``, ``edgepose label`` and ``edgepose convert --accept-if``."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,13 @@ def add_data_options(parser: "argparse.ArgumentParser | argparse._ArgumentGroup"
 
 
 def read_request(options: argparse.Namespace) -> "Request":
-    """Return what ``add_data_options`` asked for."""
+    """Return what ``add_data_options`` asked for.
+
+    Raises:
+        InputError: the least score isn't a number of 0 or more.
+    """
+    if not 0 <= options.min_box_score < math.inf:
+        raise InputError(f"--min-box-score is {options.min_box_score}; it must be 0 or more, on the scale of the detections' scores")
     from edgepose.evaluation.evaluation import Request
 
     return Request(

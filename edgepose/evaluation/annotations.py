@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.document import parse_json
-from edgepose.errors import InputError, SpecError
+from edgepose.document import parse_json, read_bytes
+from edgepose.errors import SpecError
 from edgepose.evaluation import kinds
 from edgepose.evaluation.categories import WHOLEBODY_PARTS, Form, check_count, find_form, list_categories
-from edgepose.evaluation.coco_file import LARGEST, Entry, list_entries, picture_name, read_whole, shown, to_numbers
+from edgepose.evaluation.coco_file import LARGEST, MAX_FILE_BYTES, Entry, list_entries, picture_name, read_whole, shown, to_numbers
 from edgepose.evaluation.dataset import Annotations
 from edgepose.evaluation.identities import Identities, number_ids, plain_id
 from edgepose.evaluation.mpii_file import read_mpii
@@ -51,10 +51,7 @@ def load_annotations(
     """
     path = Path(path)
     findings = Findings() if findings is None else findings
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"can't read the annotations {str(path)!r}: {error.strerror or error}") from None
+    content = read_bytes(path, what="the annotations", max_bytes=MAX_FILE_BYTES)
     sha256 = hashlib.sha256(content).hexdigest()
     document = parse_json(content, where=str(path))
     del content
@@ -239,7 +236,8 @@ def _fill(
     for part, count in form.parts.items():
         # A person without the list is one whom nobody labelled; so is one whose list is empty.
         if entry.get(part) is not None and entry[part] != []:
-            points = read_keypoints(entry[part], count, where, findings)
+            # COCO-WholeBody's lists of feet, faces and hands have scores in the place of visibilities.
+            points = read_keypoints(entry[part], count, where, findings, scored=part != "keypoints")
             if isinstance(points, Kind):
                 return points
             table.points[row, start : start + count] = points

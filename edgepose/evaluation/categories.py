@@ -137,9 +137,15 @@ def collect_keypoint_sets(categories: list[Entry], path: Path) -> KeypointSets:
         if len(names) > MAX_KEYPOINTS:
             raise SpecError(f"{path}: category {number} names {len(names)} keypoints; allowed: at most {MAX_KEYPOINTS}")
         # Names may be numbers; what else stands there is no name of anything.
-        texts = tuple(name if isinstance(name, str) else shown(name) for name in names)
+        texts = tuple(map(_name_of, names))
         sets.setdefault(texts, {})[identity] = category.get("id")
     return sets
+
+
+def _name_of(keypoint: object) -> str:
+    """A keypoint's name: text, a number, or an object that has one."""
+    name = keypoint.get("name") if isinstance(keypoint, dict) else keypoint
+    return name if isinstance(name, str) else shown(keypoint)
 
 
 def _choose(sets: KeypointSets, path: Path, keypoints: int | None, names: Sequence[str], findings: Findings) -> tuple[str, ...]:

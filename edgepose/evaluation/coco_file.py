@@ -8,12 +8,26 @@ from typing import cast
 
 from edgepose.errors import SpecError
 
-__all__ = ["LARGEST", "Entry", "list_entries", "picture_name", "read_number", "read_numbers", "read_whole", "shown", "to_numbers"]
+__all__ = [
+    "LARGEST",
+    "MAX_FILE_BYTES",
+    "Entry",
+    "list_entries",
+    "picture_name",
+    "read_number",
+    "read_numbers",
+    "read_whole",
+    "shown",
+    "to_numbers",
+]
 
 Entry = Mapping[str, object]
 
 LARGEST = 1e9
 """No coordinate in pixels is as large as this; it also refuses infinities."""
+
+MAX_FILE_BYTES = 4 << 30
+"""The largest annotation files are some hundred megabytes."""
 
 MAX_NAME_CHARACTERS = 4096
 _NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})([eE][+-]?\d{1,3})?")

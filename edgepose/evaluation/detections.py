@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.document import parse_json
+from edgepose.document import parse_json, read_bytes
 from edgepose.errors import InputError, SpecError
 from edgepose.evaluation import kinds
-from edgepose.evaluation.coco_file import Entry, read_number, read_numbers, shown, to_numbers
+from edgepose.evaluation.coco_file import MAX_FILE_BYTES, Entry, read_number, read_numbers, shown, to_numbers
 from edgepose.evaluation.dataset import Annotations, People
 from edgepose.evaluation.identities import Identities, describe_ids, plain_id
 from edgepose.evaluation.people import usable_boxes
@@ -43,15 +43,13 @@ def detected_people(path: str | Path, annotations: Annotations, *, min_score: fl
     """
     path = Path(path)
     findings = Findings() if findings is None else findings
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"can't read the detections {str(path)!r}: {error.strerror or error}") from None
+    content = read_bytes(path, what="the detections", max_bytes=MAX_FILE_BYTES)
     entries = _list_detections(content, path, findings)
     del content
     if not entries:
         raise InputError(f"{path} holds no detection at all: its list is empty")
-    places, categories = _find_pictures(entries, annotations, path, findings), _find_categories(entries, annotations, path, findings)
+    places, named = _find_pictures(entries, annotations, path, findings)
+    categories = _find_categories(entries, annotations, path, findings)
     rows = np.zeros((len(entries), 5))  # box as given, score
     skipped: Counter[str] = Counter()
     kept = []
@@ -65,7 +63,8 @@ def detected_people(path: str | Path, annotations: Annotations, *, min_score: fl
     chosen, scores = np.array(kept, np.intp), rows[kept, 4]
     pictures = np.array(places, np.int64)[chosen]
     check_scores(scores, path, findings, min_score=min_score)
-    check_detections(rows[chosen, :4], pictures, scores, annotations, path, findings)
+    by_name = None if named is None else np.array(named, np.int64)[chosen]
+    check_detections(rows[chosen, :4], pictures, scores, annotations, path, findings, by_name=by_name)
     boxes = np.concatenate([rows[chosen, :2], rows[chosen, :2] + rows[chosen, 2:4]], axis=1)
     usable = usable_boxes(boxes, annotations.picture_sizes[pictures])
     for kind, left_out in ((kinds.LOW_SCORE, scores < min_score), (kinds.BAD_DETECTION_BOX, ~usable & (scores >= min_score))):
@@ -124,8 +123,10 @@ class _Match:
     found: int
 
 
-def _find_pictures(entries: Sequence[Entry], annotations: Annotations, path: Path, findings: Findings) -> list[int]:
-    """Return the place of each detection's picture, or -1.
+def _find_pictures(
+    entries: Sequence[Entry], annotations: Annotations, path: Path, findings: Findings
+) -> tuple[list[int], list[int] | None]:
+    """Return the place of each detection's picture, or -1; and where ids could as well be other pictures' file names, these.
 
     By ids, or for the whole file by file names where these find more: numbers alone don't say which of the two is meant.
     """
@@ -147,11 +148,11 @@ def _find_pictures(entries: Sequence[Entry], annotations: Annotations, path: Pat
         findings.add(
             kinds.ID_BY_NAME, shown(next(each for each, place in zip(ids, by_name.places, strict=True) if place >= 0)), count=by_name.found
         )
-        return by_name.places
+        return by_name.places, None
     otherwise = [each for each, place in zip(ids, by_id.places, strict=True) if place >= 0 and type(each) is not type(stated[place])]
     if otherwise:
         findings.add(kinds.ID_OTHERWISE, f"detections' image_id {shown(otherwise[0])}", count=len(otherwise))
-    return by_id.places
+    return by_id.places, by_name.places if by_name.found == len(ids) and by_name.places != by_id.places else None
 
 
 def _find_categories(entries: Sequence[Entry], annotations: Annotations, path: Path, findings: Findings) -> list[int | None]:

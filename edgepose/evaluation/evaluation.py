@@ -28,6 +28,7 @@ from edgepose.evaluation.result import Conditions, Evaluation, Interval, Work
 from edgepose.evaluation.running import RunOptions, run_model
 from edgepose.evaluation.shards import Shard, ShardRecord, merge_shards, pictures_of_shard
 from edgepose.findings import Finding, Findings
+from edgepose.printable import printable
 from edgepose.spec import ModelSpec
 
 __all__ = ["DataSet", "Judged", "Request", "bootstrap", "evaluate", "evaluate_shard", "judge", "merge", "open_data"]
@@ -146,7 +147,7 @@ def open_data(request: Request, spec: ModelSpec, findings: Findings | None = Non
     wanted[people.pictures] = True
     located, missing = locate_pictures(request.images, annotations.file_names, wanted, findings)
     if missing.any() and (not request.skip_missing or missing[people.pictures].all()):
-        shown_names = ", ".join(annotations.file_names[index] for index in np.flatnonzero(missing)[:3])
+        shown_names = ", ".join(printable(annotations.file_names[index]) for index in np.flatnonzero(missing)[:3])
         hint = "name another folder" if missing[people.pictures].all() else "or evaluate the rest with --skip-missing"
         raise InputError(
             f"{missing.sum()} of the {wanted.sum()} pictures with people aren't in {str(request.images)!r} (such as {shown_names}); {hint}"
@@ -227,7 +228,7 @@ def judge(data: DataSet, found: Found, conditions: Conditions, work: Work, spec:
         interval=bootstrap([score], int(kept.sum()), lambda values: values[0]),
         counts=dict(score.counts),
         left_out={reason: count for reason, count in left_out.items() if count},
-        unusable=tuple(f"{names[index]}: {why}" for index, why in sorted(found.unusable.items())[:_SHOWN_PICTURES]),
+        unusable=tuple(f"{printable(names[index])}: {printable(why)}" for index, why in sorted(found.unusable.items())[:_SHOWN_PICTURES]),
         complete=bool(kept.all()),
         pictures=found.pictures,
         people=int((~np.isnan(found.keypoints[:, 0, 0])).sum()),

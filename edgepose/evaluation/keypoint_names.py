@@ -7,10 +7,12 @@ from functools import lru_cache
 from edgepose.errors import InputError
 from edgepose.evaluation import kinds
 from edgepose.findings import Findings
+from edgepose.printable import printable
 from edgepose.skeleton import Skeleton
 
 __all__ = ["agreement", "check_names", "is_unnamed", "same_keypoint"]
 
+_SHOWN = 40
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_a-zA-Z]+")
 _SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 
@@ -103,8 +105,8 @@ def _difference(skeleton: Skeleton, names: Sequence[str], whose: str, place: int
 
 
 def _shown(name: str) -> str:
-    """A name as it is where that is harmless; it comes from a file."""
-    return name if name.isprintable() and 0 < len(name) <= 40 else repr(name[:40])
+    """A name from a file, short."""
+    return printable(name[:_SHOWN]) or "''"
 
 
 def _key(name: str) -> tuple[str, tuple[str, ...]]:

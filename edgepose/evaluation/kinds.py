@@ -165,6 +165,11 @@ NORMALISED_DETECTIONS = _error(
     "the boxes of the detections are normalised: no number is above 2",
     "multiply them by the width and height of the picture: edgepose reads pixels",
 )
+IDS_OF_NAMES = _error(
+    "detections-ids-of-names",
+    "the image ids of the detections look like the numbers in file names, not like the annotations' ids",
+    "write the ids of the annotations",
+)
 OTHER_DETECTION_BOXES = _error(
     "detections-other-form",
     "the boxes of the detections look like another form than left, top, width, height",

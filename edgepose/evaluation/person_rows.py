@@ -67,10 +67,11 @@ def read_crowd(entry: Entry, where: str, findings: Findings) -> bool:
     return read
 
 
-def read_keypoints(value: object, count: int, where: str, findings: Findings) -> NDArray[np.float64] | Kind:
+def read_keypoints(value: object, count: int, where: str, findings: Findings, *, scored: bool = False) -> NDArray[np.float64] | Kind:
     """Return x, y and visibility of a list of ``count`` keypoints, (count, 3), all finite, or why it can't be used.
 
-    A keypoint without a label may stand anywhere, also nowhere; one with a label that stands nowhere loses the label, visibly.
+    A keypoint without a label may stand anywhere, also nowhere; one with a label that stands nowhere loses the label, visibly. Visibilities
+    may be ``scored``: above 0 without a warning.
     """
     row = to_numbers(value)
     points = np.reshape(np.array(row, np.float64), (-1, 3)) if row is not None and len(row) == 3 * count else None
@@ -80,7 +81,7 @@ def read_keypoints(value: object, count: int, where: str, findings: Findings) ->
             return read
         points = _settle(read, where, findings)
     labelled = points[:, 2] > 0
-    if ((points[:, 2] != 0) & (points[:, 2] != 1) & (points[:, 2] != 2)).any():
+    if not scored and ((points[:, 2] != 0) & (points[:, 2] != 1) & (points[:, 2] != 2)).any():
         findings.add(kinds.ODD_VISIBILITY, f"{where}: {shown(float(points[:, 2].max()))}")
     at_origin = int((labelled & (points[:, 0] == 0) & (points[:, 1] == 0)).sum())
     if at_origin:

@@ -94,7 +94,14 @@ def check_scores(scores: NDArray[np.float64], path: Path, findings: Findings, *,
 
 
 def check_detections(
-    boxes_xywh: _Boxes, pictures: NDArray[np.int64], scores: NDArray[np.float64], annotations: Annotations, path: Path, findings: Findings
+    boxes_xywh: _Boxes,
+    pictures: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    annotations: Annotations,
+    path: Path,
+    findings: Findings,
+    *,
+    by_name: NDArray[np.int64] | None = None,
 ) -> None:
     """Compare detected boxes with those of the labelled people on the same pictures.
 
@@ -105,9 +112,10 @@ def check_detections(
         annotations: whom to find.
         path: the file, for messages.
         findings: is told what is odd.
+        by_name: (D,), the pictures whose file names the ids could be, or ``None`` where they aren't all names of pictures.
 
     Raises:
-        InputError: they are normalised, or another reading of the four numbers fits much better.
+        InputError: they are normalised, or another reading of the four numbers, or of the ids, fits much better.
     """
     if _is_normalised(boxes_xywh):
         _refuse(kinds.NORMALISED_DETECTIONS, path, f"the first is {_listed(boxes_xywh[0])}", findings)
@@ -129,6 +137,11 @@ def check_detections(
                 kinds.OTHER_DETECTION_BOXES, path, f"{other} of {people} labelled people have a box where they are read as {name}, {usual} "
                 "otherwise", findings,
             )  # fmt: skip
+    if by_name is not None:
+        others = list(_side_by_side(boxes_xywh, by_name, scores, annotations))
+        other = sum(int((_overlaps(wanted, _as_corners(given)).max(axis=1) >= _SAME).sum()) for wanted, given in others)
+        if other >= 2 * usual and other - usual >= max(_MORE * people, min(people, 3)):
+            _refuse(kinds.IDS_OF_NAMES, path, f"{other} labelled people have a box so, {usual} otherwise", findings)
     near = found(_as_corners, _NEAR)
     if near < _FEW * people:
         findings.add(kinds.FEW_OVERLAPS, f"{near} of {people} people are met by one", count=people - near)

@@ -16,7 +16,7 @@ from edgepose.document import read_json
 from edgepose.errors import InputError, SpecError
 from edgepose.evaluation import kinds
 from edgepose.evaluation.categories import collect_keypoint_sets, count_listed, list_categories
-from edgepose.evaluation.coco_file import Entry, list_entries, picture_name, shown
+from edgepose.evaluation.coco_file import MAX_FILE_BYTES, Entry, list_entries, picture_name, shown
 from edgepose.evaluation.identities import Identities, plain_id
 from edgepose.evaluation.keypoint_names import same_keypoint
 from edgepose.evaluation.person_rows import read_box, read_crowd, read_keypoints
@@ -28,7 +28,6 @@ from edgepose.skeleton import Skeleton
 
 __all__ = ["read_coco"]
 
-MAX_BYTES = 4 << 30
 _CHECKED = 5000  # people whose boxes and keypoints show whether they are in pixels
 
 
@@ -52,7 +51,7 @@ class _File:
 def read_coco(source: Source, root: Path, skeleton: Skeleton) -> People:
     """Open a COCO data set; see ``read_people``."""
     path = root / source.path
-    document = read_json(path, what="the annotations", max_bytes=MAX_BYTES)
+    document = read_json(path, what="the annotations", max_bytes=MAX_FILE_BYTES)
     faults, findings = Faults(), Findings()
     images, annotations = (list_entries(document, path, key) for key in ("images", "annotations"))
     keypoints, categories = _find_keypoints(list_categories(document, path, findings), annotations, skeleton, path, findings)

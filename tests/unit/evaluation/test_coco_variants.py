@@ -161,7 +161,7 @@ NAN, STEM = float("nan"), {1: "a", 2: "b"}
         (unlabelled(None, None, 0), {"unlabelled-not-finite": 3}),
         (unlabelled(NAN, NAN, 0), {"unlabelled-not-finite": 3}),
         (unlabelled(NAN, 5, 0), {"unlabelled-not-finite": 3}),
-        (unlabelled(float("inf"), 10**399, 0), {"unlabelled-not-finite": 3}),
+        (unlabelled(float("inf"), 10**99, 0), {"unlabelled-not-finite": 3}),
         (unlabelled(None, None, None), {"unlabelled-not-finite": 3}),
         (unlabelled(NAN, NAN, NAN), {"unlabelled-not-finite": 3}),
         (lambda document: [image.update(width=640.0, height="480") for image in document["images"]], {"picture-size-not-integer": 4}),
@@ -416,6 +416,19 @@ def test_numbers_of_pictures_are_names_where_no_id_fits(tmp_path: Path) -> None:
     people = detected_people(write(tmp_path, detections, "d.json"), annotations, findings=findings)
     assert people.pictures.tolist() == [0, 1, 1]
     assert [finding.code for finding in findings] == ["image-id-is-name"]
+
+
+def test_numbers_that_are_ids_and_names(tmp_path: Path) -> None:
+    """1.jpg has the id 2: whose the detections are is seen by where people are."""
+    document = plain()
+    for image, name in zip(document["images"], ("2.jpg", "1.jpg"), strict=True):
+        image["file_name"] = name
+    annotations, _ = read(tmp_path, document)
+    path = write(tmp_path, found(), "d.json")
+    assert detected_people(path, annotations).pictures.tolist() == [0, 1, 1]
+    write(tmp_path, each(image_id=lambda each: {1: 2, 2: 1}[each["image_id"]]), "d.json")
+    with pytest.raises(InputError, match="look like the numbers in file names.*3 labelled people have a box so, 0 otherwise"):
+        detected_people(path, annotations)
 
 
 def test_a_least_score_is_on_the_scale_of_the_scores(tmp_path: Path) -> None:

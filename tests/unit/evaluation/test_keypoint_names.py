@@ -66,7 +66,7 @@ def test_other_keypoints(name: str, other: str) -> None:
         (tuple(map(str, range(1, 18))), r"the keypoint names of a.json \(1, 2, 3 …\) can't be compared .*--keypoints-as-listed"),
         (tuple(f"点{k}" for k in range(17)), r"\(点0, 点1, 点2 …\) can't be compared"),
         (COCO.keypoints[::-1], "keypoint 0 of .* is nose, but of a.json it is right_ankle: take"),
-        (("\x1b[31m",) * 17, r"\('\\x1b\[31m'"),
+        (("\x1b[31m",) * 17, r"\(\\x1b\[31m, "),
         (COCO.keypoints[:16], "a.json has 16 keypoints"),
     ],
 )

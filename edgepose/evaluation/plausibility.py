@@ -41,11 +41,11 @@ def check_annotations(annotations: Annotations, path: Path, findings: Findings) 
     judged = (annotations.keypoints[:, :, 2] > 0).any(axis=1) & ~annotations.crowd
     boxes = annotations.boxes_xywh[judged]
     boxed = (boxes[:, 2:] > 0).all(axis=1)
+    sizes = annotations.picture_sizes[annotations.pictures[judged]]
+    check_people(boxes, annotations.keypoints[judged], sizes, path, findings)
     share = annotations.areas[judged][boxed] / np.maximum(boxes[boxed, 2:].prod(axis=1), 1e-9)
     if (~np.isnan(share)).any() and not _LEAST_SHARE <= (median := float(np.nanmedian(share))) <= _MOST_SHARE:
         findings.add(kinds.ODD_AREAS, f"half of them are {'below' if median < 1 else 'above'} {median:.2g} of the box", count=0)
-    sizes = annotations.picture_sizes[annotations.pictures[judged]]
-    check_people(boxes, annotations.keypoints[judged], sizes, path, findings)
     _find_repeated(annotations, judged, findings)
 
 
@@ -170,7 +170,7 @@ def _check_extents(boxes_xywh: _Boxes, points: NDArray[np.float64], path: Path, 
         best = max(others, key=lambda kind: float(others[kind].mean()))
         fit = others[best]
         if (fit > 0).mean() >= _NEARLY_ALL and fit.mean() >= usual + _CLEARLY:
-            example = f"they fill {fit.mean():.0%} of a box so, {usual:.0%} otherwise; the first box is {_listed(boxes[0])}"
+            example = f"they fill {fit.mean():.2f} of a box so, {usual:.2f} otherwise; the first box is {_listed(boxes[0])}"
             _refuse(best, path, example, findings)
     if far.any():
         findings.add(kinds.OUTSIDE_BOX, f"the one with the box {_listed(boxes_xywh[int(far.argmax())])}", count=int(far.sum()))

@@ -4,3 +4,10 @@
 ``result`` what comes of it; ``statistics`` and ``summary`` make figures of that, and ``report`` shows them.
 ``python -m edgepose_benchmarks`` runs every measurement of the README.
 """
+
+from edgepose.telemetry import switch_off
+
+__all__: list[str] = []
+
+# Rivals and runtimes are imported here in many places, by themselves as their users would.
+switch_off()

@@ -14,6 +14,7 @@ from types import FrameType
 from edgepose import __version__
 from edgepose.errors import EdgePoseError
 from edgepose.printable import PrintableFormatter, printable
+from edgepose.telemetry import switch_off
 
 __all__ = ["main"]
 
@@ -54,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown = logging.StreamHandler(sys.stderr)
     shown.setFormatter(PrintableFormatter("%(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, handlers=[shown])
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name of bytes that aren't UTF-8, or a terminal that has no "×": spelt out, as on standard error.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    switch_off()
     # OpenCV would print its own lines above our one about an unreadable photo. It reads this when it is imported.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from edgepose.crop import pad_boxes, warp_matrices
 from edgepose.distillation.mapping import map_names
 from edgepose.distillation.recipe import Adapter
-from edgepose.errors import InputError, MissingDependencyError
+from edgepose.errors import InputError
+from edgepose.runtime.packages import import_package
 from edgepose.skeleton import Skeleton, get_skeleton
 from edgepose.spec import Codec, InputSpec
 
@@ -31,10 +32,7 @@ class KeypointTeacher:
     """
 
     def __init__(self, path: Path, adapter: Adapter, skeleton: Skeleton) -> None:
-        try:
-            import onnxruntime
-        except ModuleNotFoundError:
-            raise MissingDependencyError("onnxruntime", extra="distill", purpose="A keypoint teacher") from None
+        onnxruntime = import_package("onnxruntime", extra="distill", purpose="A keypoint teacher")
         own = get_skeleton(adapter.skeleton)
         self._rows = map_names(own, skeleton, who=f"the teacher {path.name}")
         self._adapter = adapter

@@ -8,7 +8,6 @@ have to be at the same paths on every machine.
 import json
 import logging
 import math
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -99,7 +98,6 @@ def find_keypoints_on_cluster(
     wanted = np.arange(len(people)) if only is None else np.flatnonzero(only[people.pictures])
     if not len(wanted):
         raise InputError("there is nobody to look for: no box is left to run the model on")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = import_package("ray", extra="ray", purpose="running on a cluster")
     data = import_package("ray.data", extra="ray", purpose="running on a cluster")
     started = not ray.is_initialized()

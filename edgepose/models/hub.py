@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from edgepose.errors import CheckpointError, MissingDependencyError
+from edgepose.errors import CheckpointError
+from edgepose.runtime.packages import import_package
 
 __all__ = ["download", "is_hub_id"]
 
@@ -26,10 +27,7 @@ def download(hub_id: str) -> Path:
         CheckpointError: there is no network, no such model, or no right to read it.
         MissingDependencyError: ``huggingface_hub`` isn't installed.
     """
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise MissingDependencyError("huggingface_hub", extra="convert", purpose=f"downloading {hub_id!r}") from None
+    huggingface_hub = import_package("huggingface_hub", extra="convert", purpose=f"downloading {hub_id!r}")
     try:
         folder = Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=_SAFE_FILES))
         if not any(folder.glob("*.safetensors")):

@@ -23,6 +23,7 @@ from edgepose.quantization.preparation import FOLDABLE, prepare, smooth
 from edgepose.quantization.recipe import ActivationRange, LayerStatistics, QuantizationRecipe, Statistics
 from edgepose.quiet import quiet
 from edgepose.runtime.openvino import import_openvino
+from edgepose.telemetry import without_intel_telemetry
 
 __all__ = ["Progress", "calibrate", "compress_weights", "import_nncf", "to_openvino"]
 
@@ -103,10 +104,11 @@ def import_nncf() -> Any:
     Raises:
         MissingDependencyError: it isn't installed.
     """
-    import_openvino()
+    import_openvino()  # which has switched NNCF's own telemetry off, too
     logger_class = logging.getLoggerClass()
     try:
-        import nncf
+        with without_intel_telemetry():
+            import nncf
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "nncf", extra="quantize", purpose="Quantization") from None
     # On import NNCF makes its own class that of every later logger, and its `set_log_level` reaches into the program's own handlers.

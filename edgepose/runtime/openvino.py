@@ -6,7 +6,6 @@ AUTO device where there is a choice. Two of OpenVINO's defaults are overruled, b
 has chosen nor moves to another one later. ``options`` overrule that in turn.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from edgepose.runtime.ports import Port, check_ports
 from edgepose.runtime.profile import Profile
 from edgepose.runtime.request import DeviceRequest
 from edgepose.runtime.session import SessionInfo
+from edgepose.telemetry import without_intel_telemetry
 
 __all__ = ["RUNTIME", "OpenVINOEngine", "OpenVINORuntime", "import_openvino"]
 
@@ -112,18 +112,9 @@ class OpenVINOEngine:
 
 
 def import_openvino() -> Any:
-    """Import ``openvino`` without its telemetry, which would report each conversion to its maker in a forked process.
-
-    There is no switch for it short of a file in the user's home; where its package is missing, OpenVINO does without.
-    """
-    telemetry = "openvino_telemetry"
-    if telemetry not in sys.modules:
-        sys.modules[telemetry] = None  # type: ignore[assignment]  # the documented way to make an import fail
-        try:
-            return import_package("openvino", extra=_EXTRA, purpose=_PURPOSE)
-        finally:
-            del sys.modules[telemetry]
-    return import_package("openvino", extra=_EXTRA, purpose=_PURPOSE)
+    """Import ``openvino`` without its telemetry."""
+    with without_intel_telemetry():
+        return import_package("openvino", extra=_EXTRA, purpose=_PURPOSE)
 
 
 def _list_devices(core: Any) -> tuple[str, ...]:

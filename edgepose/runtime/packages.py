@@ -6,6 +6,7 @@ import importlib.util
 from typing import Any
 
 from edgepose.errors import DeviceError, MissingDependencyError
+from edgepose.telemetry import switch_off
 
 __all__ = ["find_version", "import_package"]
 
@@ -34,13 +35,14 @@ def find_version(package: str, *, extra: str, purpose: str, distributions: tuple
 
 
 def import_package(package: str, *, extra: str, purpose: str) -> Any:
-    """Import a package, or a module of one, and return it.
+    """Import a package, or a module of one, and return it. What it would report to its maker is off: see ``edgepose.telemetry``.
 
     Raises:
         MissingDependencyError: it isn't installed.
         DeviceError: it is installed, but can't be imported here.
     """
     top = package.partition(".")[0]
+    switch_off()
     try:
         return importlib.import_module(package)
     except (ImportError, OSError) as error:

@@ -13,7 +13,7 @@ from edgepose.artifact import Artifact, open_artifact
 from edgepose.errors import DeviceError, MissingDependencyError
 from edgepose.runtime.profile import Profile, ProfilingRuntime
 from edgepose.runtime.request import DeviceRequest
-from edgepose.runtime.session import Engine, Session
+from edgepose.runtime.session import Engine, Session, loading
 
 __all__ = ["RUNTIMES", "Runtime", "RuntimeEntry", "RuntimeReport", "list_runtimes", "load", "profile"]
 
@@ -119,7 +119,8 @@ def load(
     """
     request = DeviceRequest.parse(device, threads=threads, options=options, streams=streams)
     artifact = open_artifact(path)
-    session = Session(_choose(artifact, request).open(artifact, request), artifact.spec)
+    with loading():
+        session = Session(_choose(artifact, request).open(artifact, request), artifact.spec)
     if streams is not None and session.info.streams < streams:
         session.close()
         raise DeviceError(f"{session.info} runs {session.info.streams} call(s) at a time; {streams} streams were asked for")
@@ -155,7 +156,8 @@ def profile(
     runtime = _choose(artifact, request)
     if not isinstance(runtime, ProfilingRuntime):
         raise DeviceError(f"the runtime that opens {artifact.path.name} has no profiler for its operators")
-    return runtime.profile(artifact, request, batch, calls)
+    with loading():
+        return runtime.profile(artifact, request, batch, calls)
 
 
 def _choose(artifact: Artifact, request: DeviceRequest) -> Runtime:

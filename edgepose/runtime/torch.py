@@ -81,8 +81,9 @@ class TorchEngine:
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run one batch."""
         with self._torch.inference_mode():
-            heatmaps: NDArray[np.float32] = self._model(self._torch.tensor(batch, device=self._device)).cpu().numpy()
-        return heatmaps
+            heatmaps = self._model(self._torch.tensor(batch, device=self._device)).cpu().numpy()
+        # In memory of numpy's: freeing PyTorch's lets go of the interpreter, which a thread must not do when the process is ending.
+        return np.array(heatmaps, np.float32)
 
     def close(self) -> None:
         """Free the model."""

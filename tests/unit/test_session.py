@@ -1,4 +1,8 @@
+import copy
+import gc
+import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -178,6 +182,128 @@ def test_closing_under_a_running_call_is_told_as_such():
     engine.infer = fail
     with pytest.raises(InputError, match="closed while it ran"):
         session.run(crops(1))
+
+
+def test_closing_within_a_running_call_frees_when_that_ends():
+    engine = FakeEngine()
+    session = Session(engine, SPEC)
+    infer = engine.infer
+
+    def close_first(batch):
+        session.close()
+        assert engine.closed == 0
+        return infer(batch)
+
+    engine.infer = close_first
+    check(session, crops(1))
+    assert engine.closed == 1
+
+
+class SlowEngine(FakeEngine):
+    """Stays in its first call until it is told to go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def infer(self, batch):
+        self.began.set()
+        assert self.go_on.wait(30)
+        assert not self.closed
+        return super().infer(batch)
+
+
+@pytest.fixture
+def running():
+    """A session with a call running in another thread, and that thread."""
+    session = Session(SlowEngine(), SPEC)
+    engine, failures = session._engine, []
+
+    def run():
+        try:
+            check(session, crops(2))
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert engine.began.wait(30)
+    yield session, engine, thread
+    engine.go_on.set()
+    thread.join()
+    assert failures == []
+
+
+def test_closing_waits_for_running_calls_and_refuses_new_ones(running):
+    session, engine, call = running
+    closing = threading.Thread(target=session.close)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive()
+    assert engine.closed == 0
+    with pytest.raises(InputError, match="closed"):
+        session.run(crops(1))
+    engine.go_on.set()
+    closing.join()
+    call.join()
+    assert engine.closed == 1
+
+
+def test_an_interrupted_close_frees_when_the_call_ends(running, monkeypatch):
+    session, engine, call = running
+
+    def interrupt(timeout):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session._idle, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        session.close()
+    assert engine.closed == 0
+    engine.go_on.set()
+    call.join()
+    assert engine.closed == 1
+
+
+def test_a_session_nobody_names_any_more_lives_while_it_runs():
+    engine = SlowEngine()
+    session = Session(engine, SPEC)
+    seen = weakref.ref(session)
+    thread = threading.Thread(target=session.run, args=(crops(1),))
+    thread.start()
+    engine.began.wait()
+    del session
+    gc.collect()
+    assert seen() is not None
+    engine.go_on.set()
+    thread.join()
+    del thread
+    gc.collect()
+    assert seen() is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_call_is_over(error):
+    engine = FakeEngine()
+    session = Session(engine, SPEC)
+
+    def fail(batch):
+        raise error
+
+    engine.infer, infer = fail, engine.infer
+    with pytest.raises(error):
+        session.run(crops(1))
+    engine.infer = infer
+    check(session, crops(1))
+    closing = threading.Thread(target=session.close)
+    closing.start()
+    closing.join(30)
+    assert engine.closed == 1
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_session_stays_in_its_process(take):
+    with pytest.raises(InputError, match="can't be pickled or copied.*Pass the file's path"):
+        take(Session(FakeEngine(), SPEC))
 
 
 def test_many_threads_close_an_engine_once():

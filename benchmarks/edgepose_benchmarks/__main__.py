@@ -4,10 +4,10 @@ import argparse
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgepose.files import temporary_folder
 from edgepose_benchmarks import agreement, asynchronous, codec, contest, conversion, evaluation, quantization, session_overhead, startup
 
 __all__ = ["main"]
@@ -21,12 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     write = ["--write", str(options.write)] if options.write else []
     print(f"{platform.processor() or platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}\n")
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / "vitpose-s.safetensors"
+    with temporary_folder() as folder:
+        checkpoint = folder / "vitpose-s.safetensors"
         conversion.random_checkpoint("s", checkpoint)
         command = [sys.executable, "-m", "edgepose.cli", "convert", str(checkpoint), "--to", "openvino,onnx,litert", "--precision", "fp32"]
-        subprocess.run([*command, "--out", folder], check=True, stdout=subprocess.DEVNULL)  # noqa: S603  our own command
-        files = [str(Path(folder) / f"vitpose-s-fp32{suffix}") for suffix in (".xml", ".onnx", ".tflite")]
+        subprocess.run([*command, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603  our own command
+        files = [str(folder / f"vitpose-s-fp32{suffix}") for suffix in (".xml", ".onnx", ".tflite")]
         measurements: tuple[tuple[str, Callable[[list[str]], object], list[str]], ...] = (
             ("Conversion", conversion.main, []),
             ("Quantization", quantization.main, []),

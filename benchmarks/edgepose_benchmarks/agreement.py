@@ -13,7 +13,6 @@ import random
 import re
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -21,6 +20,7 @@ from statistics import median
 from edgepose.artifact import Artifact, open_artifact
 from edgepose.cli.table import format_table
 from edgepose.errors import DeviceError, InputError
+from edgepose.files import temporary_folder
 from edgepose_benchmarks.case import BenchmarkCase
 from edgepose_benchmarks.command import run_command
 from edgepose_benchmarks.inputs import read_photos
@@ -95,8 +95,8 @@ def _run_benchmark_app(job: Job) -> float:
 
 def _run_litert_benchmark(job: Job) -> float:
     """The tool takes a number of runs instead of a time: a short trial tells how many fill the time."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.json"
+    with temporary_folder() as folder:
+        result = folder / "result.json"
 
         def run(runs: int) -> float:
             command = [_find("litert-benchmark"), "--model", str(job.artifact.path), "--num_threads", str(job.case.threads)]
@@ -137,9 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     rows = []
-    with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
+    with temporary_folder() as folder:
         for path in options.artifacts:
-            job = _make_job(open_artifact(path), options.threads, options.seconds, Path(folder))
+            job = _make_job(open_artifact(path), options.threads, options.seconds, folder)
             ours, theirs, ratio = measure_agreement(job, rounds=options.rounds)
             tool = "benchmark_app" if job.artifact.format == "openvino" else "litert-benchmark"
             interval = f"{ratio.value:.3f} [{ratio.low or 0:.3f}, {ratio.high or 0:.3f}]"

@@ -14,7 +14,6 @@ import itertools
 import random
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from statistics import median
 from edgepose.artifact import Artifact, open_artifact
 from edgepose.cli.table import format_table
 from edgepose.errors import EdgePoseError, InputError
-from edgepose.files import staged_file
+from edgepose.files import staged_file, temporary_folder
 from edgepose.models.sizes import SIZES
 from edgepose.precision import Arithmetic
 from edgepose_benchmarks.case import BenchmarkCase
@@ -193,8 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, metavar="DIR", help="where to make the models, or where an earlier run has made them")
     parser.add_argument("--write", type=Path, metavar="FILE", help=f"Markdown file to put the table into, between {BEGIN} and {END}")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="edgepose-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         models = options.models or folder / "models"
         original, files = models / "transformers", list_files(models) if models.is_dir() else []
         if not files:

@@ -8,12 +8,12 @@ Weights are random: what they are makes no difference to the time.
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
 
 from edgepose.cli.table import format_table
+from edgepose.files import temporary_folder
 from edgepose.models import Checkpoint, save_checkpoint
 from edgepose.models.sizes import SIZES
 from edgepose.models.vitpose import ViTPose, VitPoseConfig
@@ -45,8 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--huge", action="store_true", help="ViTPose-H instead of S; needs some 20 GB")
     options = parser.parse_args(arguments)
     name, targets = ("h", "openvino,onnx") if options.huge else ("s", "openvino,onnx,litert,coreml")
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / f"vitpose-{name}.safetensors"
+    with temporary_folder() as folder:
+        checkpoint = folder / f"vitpose-{name}.safetensors"
         random_checkpoint(name, checkpoint)
         command = [
             sys.executable,
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
             "--precision",
             "fp16",
             "--out",
-            folder,
+            str(folder),
         ]
         run = measure(command)
     row = [f"ViTPose-{name.upper()} → {targets}, fp16", f"{run.seconds:.1f} s", f"{run.peak_bytes / 1e9:.2f} GB"]

@@ -11,7 +11,6 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from edgepose.boxes import load_boxes
 from edgepose.cli.table import format_bytes, format_table
 from edgepose.evaluation.evaluation import Request, evaluate, open_data
 from edgepose.evaluation.running import RunOptions
+from edgepose.files import temporary_folder
 from edgepose.image import write_image
 from edgepose.skeleton import get_skeleton
 from edgepose.spec import Architecture
@@ -49,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each (default: 3)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads of the runtime (default: 2)")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         annotations = _write_set(folder, options.people)
         artifact = options.artifact or _convert(folder, "s")
         _print_time(artifact, annotations, options.people, options.rounds, options.threads)

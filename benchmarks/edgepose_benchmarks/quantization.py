@@ -8,7 +8,6 @@ files of a runtime take turns, call by call, so that the ratios hold on a machin
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import edgepose
 from edgepose.artifact import open_artifact
 from edgepose.assets import SAMPLE_IMAGE
 from edgepose.cli.table import format_bytes, format_table
+from edgepose.files import temporary_folder
 from edgepose.image import write_image
 from edgepose_benchmarks.conversion import random_checkpoint
 from edgepose_benchmarks.process import measure
@@ -42,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=30, metavar="N", help="calls of each file (default: 30)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads of each runtime (default: 2)")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         photos = options.photos or write_pieces(folder / "photos")
         checkpoint, out = folder / "vitpose-s.safetensors", folder / "models"
         random_checkpoint("s", checkpoint)

@@ -9,7 +9,6 @@
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.artifact import open_artifact
+from edgepose.files import temporary_folder
 from edgepose_benchmarks import worker
 from edgepose_benchmarks.case import BenchmarkCase
 from edgepose_benchmarks.comparison import compare
@@ -82,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("an artifact is needed")
     inside, outside = measure_overhead()
     print(f"the loop adds {inside * 1e6:.2f} µs to the time of a call, and {outside * 1e6:.2f} µs to what it takes", flush=True)
-    with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
-        job = _make_job(options, Path(folder))
+    with temporary_folder() as folder:
+        job = _make_job(options, folder)
         alarms = sum(_run(job, 0.0, number) != "no difference" for number in range(options.runs))
         found = sum(_run(job, options.slowdown, number) == "B is slower" for number in range(options.planted))
     print(f"A/A: {options.runs - alarms} of {options.runs} say no difference")

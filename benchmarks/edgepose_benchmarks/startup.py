@@ -8,11 +8,11 @@ Medians over fresh processes; the operating system's file cache is warm.
 import argparse
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
 from edgepose.assets import SAMPLE_BOXES, SAMPLE_IMAGE
 from edgepose.cli.table import format_table
+from edgepose.files import temporary_folder
 from edgepose_benchmarks.process import measure
 
 __all__ = ["main"]
@@ -24,9 +24,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         predict = [sys.executable, "-m", "edgepose.cli", "predict", str(options.artifact)]
-        predict += [str(SAMPLE_IMAGE), "--boxes", str(SAMPLE_BOXES), "--out", folder]
+        predict += [str(SAMPLE_IMAGE), "--boxes", str(SAMPLE_BOXES), "--out", str(folder)]
         commands = {
             "python -c 'pass'": [sys.executable, "-c", "pass"],
             "python -c 'import edgepose'": [sys.executable, "-c", "import edgepose"],

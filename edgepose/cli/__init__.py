@@ -5,13 +5,12 @@ import importlib
 import io
 import logging
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 
 from edgepose import __version__
+from edgepose.cli.caches import private_caches
+from edgepose.cli.interruption import InterruptionError, format_interruption, interruptible
 from edgepose.errors import EdgePoseError
 from edgepose.printable import PrintableFormatter, printable
 from edgepose.telemetry import switch_off
@@ -50,28 +49,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A file name or a spec may hold what the terminal's encoding can't show; it isn't worth a traceback.
             stream.reconfigure(errors="backslashreplace")
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    command = next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in COMMANDS), "")
+    try:
+        with interruptible(command, last=arguments is None):
+            options = _parser().parse_args(arguments)
+            return _run(options)
+    except (InterruptionError, KeyboardInterrupt):
+        print(format_interruption(command), file=sys.stderr)
+    except EdgePoseError as error:
+        print(f"edgepose {command}: {printable(str(error), continuation='  ')}", file=sys.stderr)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`). Python would complain once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
     shown = logging.StreamHandler(sys.stderr)
     shown.setFormatter(PrintableFormatter("%(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, handlers=[shown])
     switch_off()
     # OpenCV would print its own lines above our one about an unreadable photo. It reads this when it is imported.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    try:
-        with _interruptible():
-            code: int = options.run(options)
-        sys.stdout.flush()
-    except EdgePoseError as error:
-        print(f"edgepose {options.command}: {printable(str(error), continuation='  ')}", file=sys.stderr)
-        return EXIT_FAILED
-    except (KeyboardInterrupt, _InterruptedError):
-        print(f"\nedgepose {options.command}: interrupted; nothing half-written is left behind", file=sys.stderr)
-        return EXIT_FAILED
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`). Python would complain once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+    with private_caches(keep_compiled=getattr(options, "compile", False)):
+        code: int = options.run(options)
+    sys.stdout.flush()
     return code
 
 
@@ -85,23 +87,3 @@ def _parser() -> argparse.ArgumentParser:
         command = module.add_parser(commands)
         command.set_defaults(run=module.run)
     return parser
-
-
-class _InterruptedError(BaseException):
-    """Ctrl-C or SIGTERM. Not a KeyboardInterrupt: once that passes through ``exec``, Python ends the process by the signal itself."""
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C, so that what is half-written is removed on the way out of both."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise _InterruptedError
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, interrupt) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, previous, strict=True):
-            signal.signal(number, handler)

@@ -1,13 +1,12 @@
 """``edgepose convert --accept-if``: converted files have to be as accurate as asked."""
 
 import argparse
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepose.cli.evaluation_options import read_request
 from edgepose.cli.progress import Progress
 from edgepose.errors import InputError
+from edgepose.files import temporary_folder
 
 if TYPE_CHECKING:
     from edgepose.evaluation.acceptance import Acceptance
@@ -50,8 +49,8 @@ def open_acceptance(checkpoint: "Checkpoint", options: argparse.Namespace, progr
     for finding in data.findings:
         progress.print(f"edgepose convert: {finding.severity}: {finding}")
     run = RunOptions()
-    with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
-        original = Path(folder) / f"{checkpoint.spec.name}.safetensors"
+    with temporary_folder() as folder:
+        original = folder / f"{checkpoint.spec.name}.safetensors"
         save_checkpoint(checkpoint, original, dtype="fp32")
         baseline = evaluate(
             open_artifact(original), data, run, lambda done, total: progress.note(f"evaluating the checkpoint: {done} of {total} people")

@@ -3,15 +3,15 @@
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepose.cli.interruption import tidying
 from edgepose.cli.options import add_json_option, comma_list, key_value, real_number, whole_number
 from edgepose.cli.progress import Progress
 from edgepose.errors import ArtifactError, EdgePoseError, InputError
+from edgepose.files import temporary_folder
 from edgepose.printable import printable
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ _SCENARIOS = "single-stream,multi-stream,offline,server"
 _STAGES = "inference,end-to-end"
 _MAX_NUMBER = 4096
 _MS = 1e-3
+_TIDYING_S = 20.0
+"""What was pushed to a device is removed even after Ctrl-C, if that takes no longer."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
@@ -138,12 +140,14 @@ def run(options: argparse.Namespace) -> int:
         benchmark_model=options.benchmark_model,
         vela=options.vela,
     )
-    with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
-        jobs = _make_jobs(options, Path(folder))
-        with closing(open_target(options.on, target_options)) as target:
-            if options.compare:
-                return _compare(options, target, jobs)
-            return _sweep(options, target, jobs)
+    with temporary_folder() as folder:
+        jobs = _make_jobs(options, folder)
+        target = open_target(options.on, target_options)
+        try:
+            return _compare(options, target, jobs) if options.compare else _sweep(options, target, jobs)
+        finally:
+            with tidying(_TIDYING_S):
+                target.close()
 
 
 def _sweep(options: argparse.Namespace, target: "Target", jobs: "list[Job | Unreadable]") -> int:

@@ -12,7 +12,6 @@ ignores dotted keys that it doesn't know, and so do some providers with theirs.
 """
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from edgepose.artifact import Artifact
 from edgepose.errors import ArtifactError, DeviceError, EdgePoseError, InputError
+from edgepose.files import temporary_folder
 from edgepose.runtime.packages import find_version, import_package
 from edgepose.runtime.ports import Port, check_ports
 from edgepose.runtime.profile import Profile
@@ -115,8 +115,8 @@ class OnnxRuntime:
         device = request.choose(tuple(providers), runtime="onnxruntime", preferred=_CPU, aliases=_ALIASES)
         options, provider_options = _session_options(ort, device, request)
         options.enable_profiling = True
-        with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
-            options.profile_file_prefix = str(Path(folder) / "trace")
+        with temporary_folder() as folder:
+            options.profile_file_prefix = str(folder / "trace")
             session = ort.InferenceSession(artifact.path, options, providers=[providers[device]], provider_options=[provider_options])
             for _ in range(1 + calls):
                 session.run(None, {session.get_inputs()[0].name: batch})

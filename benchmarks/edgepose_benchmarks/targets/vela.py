@@ -8,11 +8,11 @@ import csv
 import hashlib
 import re
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from edgepose.errors import DeviceError, InputError
+from edgepose.files import temporary_folder
 from edgepose_benchmarks.command import run_command
 from edgepose_benchmarks.job import Job, fill_result
 from edgepose_benchmarks.result import BenchmarkResult, Machine, ReportedTimes
@@ -80,11 +80,11 @@ class VelaTarget:
             raise InputError(f"{case.artifact} is a {job.artifact.format} file; vela compiles fully quantized .tflite files")
         if case.scenario != "single-stream" or case.stage != "inference" or case.batch != 1:
             raise InputError("vela estimates the single-stream scenario of the inference stage with batch 1")
-        with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
-            arguments = [str(job.artifact.path), "--accelerator-config", self._accelerator, "--output-dir", folder]
+        with temporary_folder() as folder:
+            arguments = [str(job.artifact.path), "--accelerator-config", self._accelerator, "--output-dir", str(folder)]
             arguments += [word for name, value in case.options.items() for word in (f"--{name}", value)]
             output = self._run(arguments, job.settings.timeout_s)
-            summaries = sorted(Path(folder).glob("*_summary_*.csv"))
+            summaries = sorted(folder.glob("*_summary_*.csv"))
             if not summaries:
                 raise DeviceError(f"vela wrote no summary: {(output.strip().splitlines() or ['it said nothing'])[-1]}")
             return read_summary(summaries[0], output)

@@ -23,11 +23,21 @@ from pathlib import Path
 
 from edgepose.errors import InputError
 
-__all__ = ["is_publishing", "lock_folder", "publish", "remove_staged", "staged_file", "staging_folder", "temporary_folder", "write_text"]
+__all__ = [
+    "check_folder",
+    "is_publishing",
+    "lock",
+    "publish",
+    "remove_staged",
+    "staged_file",
+    "staging_folder",
+    "temporary_folder",
+    "write_text",
+]
 
 _PREFIX = ".edgepose-"
 _NAME = re.compile(r"\.edgepose-(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]{1,10})-(?P<start>[0-9]{1,20})-[0-9a-f]{8}(\..*)?", re.DOTALL)
-_LOCK = ".edgepose.lock"
+_LOCK = "edgepose.lock"
 _FORGOTTEN_S = 7 * 24 * 3600.0
 """Whether a process of another machine lives can't be seen: what it makes is removed when it hasn't been touched for so long."""
 
@@ -119,30 +129,32 @@ def remove_staged(wait_s: float) -> None:
 
 
 @contextmanager
-def lock_folder(folder: Path, *, what: str) -> Iterator[None]:
-    """Keep other processes from working in a folder (which is made if need be); the lock goes with the process, however it ends.
+def lock(folder: Path, name: str = "", *, what: str) -> Iterator[None]:
+    """Keep other processes from the same work in a folder (which is made if need be); the lock goes with the process, however it ends.
 
     Args:
         folder: where the work is.
+        name: whose files they are, where works of different names may go on in one folder.
         what: how the error names the work, e.g. ``a training run``.
 
     Raises:
-        InputError: another process works there, or the folder can't be written.
+        InputError: another process is at it, or the folder can't be written.
     """
+    path = folder / f".{name}{_LOCK}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = _take_lock(folder / _LOCK)
+        handle = _take_lock(path)
     except OSError as error:
         raise InputError(f"can't write to the folder {str(folder)!r}: {error.strerror or error}") from None
     if isinstance(handle, str):
         raise InputError(
-            f"{what} is under way in {str(folder)!r}, in {handle or 'another process'}: wait for its end, stop it, or name another folder"
+            f"{what} is under way in {str(folder)!r}, by {handle or 'another process'}: wait for its end, stop it, or name another folder"
         )
     try:
         yield
     finally:
         # Removed while it is held: who waits for it sees that it has gone, and makes a new one.
-        (folder / _LOCK).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         os.close(handle)
 
 
@@ -172,6 +184,19 @@ def _take_lock(path: Path) -> int | str:
     os.ftruncate(handle, 0)
     os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     return handle
+
+
+def check_folder(out: Path) -> None:
+    """Make a folder if need be, and see that a file can be written there: before the work that is to be kept in it.
+
+    Raises:
+        InputError: it can't.
+    """
+    try:
+        with staging_folder(out):
+            pass
+    except OSError as error:
+        raise InputError(f"can't write to the folder {str(out)!r}: {error.strerror or error}") from None
 
 
 def write_text(path: Path, text: str, *, what: str) -> None:

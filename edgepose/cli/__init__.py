@@ -55,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = _parser().parse_args(arguments)
             return _run(options)
     except (InterruptionError, KeyboardInterrupt):
-        print(format_interruption(command), file=sys.stderr)
+        print(format_interruption(command), file=sys.stderr, flush=True)
+        if arguments is None:
+            # All is tidied up. Python's own end would wait for other threads' work, and take seconds to clear torch away.
+            os._exit(EXIT_FAILED)
     except EdgePoseError as error:
         print(f"edgepose {command}: {printable(str(error), continuation='  ')}", file=sys.stderr)
     except BrokenPipeError:

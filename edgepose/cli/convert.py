@@ -15,6 +15,7 @@ from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_bytes, format_table
 from edgepose.document import to_document
 from edgepose.errors import InputError
+from edgepose.files import check_folder
 from edgepose.precision import PRECISIONS, get_precision
 from edgepose.printable import printable
 
@@ -93,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
     # Before anything that takes minutes.
     check_request(checkpoint, targets=options.to, precisions=options.precision, batch=options.batch)
     check_acceptance(options)
+    check_folder(options.out)
     failed = False
     results = []
     with Progress(len(set(options.to or _TARGETS)) * len(set(options.precision))) as progress:

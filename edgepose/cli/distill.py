@@ -3,12 +3,16 @@
 import argparse
 import dataclasses
 import json
+import os
+from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepose.cli.options import add_json_option, key_value, real_number, whole_number
 from edgepose.cli.progress import Progress
 from edgepose.errors import InputError, MissingDependencyError
+from edgepose.files import lock
 
 if TYPE_CHECKING:
     from edgepose.distillation.state import State
@@ -85,11 +89,19 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     try:
-        from edgepose.distillation.card import publish_model
-        from edgepose.distillation.run import CHECKPOINT, Options
-        from edgepose.distillation.session import carry_out
+        import_module("edgepose.distillation.session")
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "accelerate", extra="distill", purpose="Training") from None
+
+    # Of several processes of torchrun the first one writes.
+    with lock(options.out, what="a training run") if os.environ.get("RANK", "0") == "0" else nullcontext():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from edgepose.distillation.card import publish_model
+    from edgepose.distillation.run import CHECKPOINT, Options
+    from edgepose.distillation.session import carry_out
 
     result: dict[str, object] = {}
     changes = options.recipe or options.data or options.teacher or options.student or options.overrides

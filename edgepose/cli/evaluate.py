@@ -11,6 +11,7 @@ from edgepose.cli.options import add_device_options, add_json_option
 from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
 from edgepose.errors import EdgePoseError
+from edgepose.files import check_folder
 from edgepose.findings import Finding, Findings
 from edgepose.printable import printable
 
@@ -54,6 +55,9 @@ def run(options: argparse.Namespace) -> int:
     from edgepose.evaluation.results_file import save_results
 
     artifact = open_artifact(options.artifact)
+    check_folder(options.out)
+    if options.baseline:
+        open_artifact(options.baseline)
     findings = Findings()
     try:
         data = open_data(read_request(options), artifact.spec, findings)

@@ -15,6 +15,7 @@ from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
 from edgepose.document import from_document, read_json, to_document
 from edgepose.errors import InputError, MissingDependencyError
+from edgepose.files import check_folder, lock
 from edgepose.precision import get_precision
 from edgepose.printable import printable
 
@@ -97,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
     from edgepose.quantization.saved import file_name
 
     import_nncf()
+    check_folder(options.out)
     if not options.calibration:
         raise InputError("no photos: name some, or folders of them, with --calibration")
     boxes = None if options.boxes is None else load_boxes(options.boxes)
@@ -107,7 +109,8 @@ def run(options: argparse.Namespace) -> int:
         photos = find_photos(options.calibration)
         data = load_calibration(photos, boxes, checkpoint.spec, limit=recipe.calibration_crops, progress=progress.note)
         if options.finetune:
-            decision, finetuned = _finetune(options, checkpoint, recipe, given, data, path, progress)
+            with lock(options.out, f"{checkpoint.spec.name}-qat.", what=f"fine-tuning of {checkpoint.spec.name}"):
+                decision, finetuned = _finetune(options, checkpoint, recipe, given, data, path, progress)
             agreements = [finetuned.before, finetuned.after]
         else:
             decision = given or _decide(checkpoint, recipe, data, path, progress)

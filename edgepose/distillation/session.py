@@ -16,6 +16,7 @@ from edgepose.distillation.heatmap_teacher import HeatmapTeacher
 from edgepose.distillation.initialization import configure, initialize
 from edgepose.distillation.keypoint_teacher import KeypointTeacher
 from edgepose.distillation.learner import KNOWLEDGE, Learner
+from edgepose.distillation.readers import find_format
 from edgepose.distillation.recipe import Phase, Recipe
 from edgepose.distillation.run import Listener, Options, Outcome, Run
 from edgepose.distillation.state import State
@@ -44,7 +45,8 @@ def carry_out(state: State, options: Options, listener: Listener) -> Outcome:
     """
     accelerator = accelerate.Accelerator(cpu=options.device == "cpu", mixed_precision="bf16" if options.precision == "bf16" else "no")
     recipe = state.recipe
-    student = _make_student(state)
+    # What takes minutes comes behind what can be wrong: teacher, data, weights to begin with.
+    _check_paths(state)
     point, teacher = _open_teacher(recipe)
     with accelerator.main_process_first():
         # The first process packs the data; the others find the pack.
@@ -63,8 +65,24 @@ def carry_out(state: State, options: Options, listener: Listener) -> Outcome:
             listener.say(line)
     token = _find_token(state, data, teacher, accelerator, options, listener)
     state = dataclasses.replace(state, facts=tuple(dict.fromkeys((*state.facts, *facts))))
-    learner = Learner(student, state, accelerator, teacher=teacher, token=token, compile_network=options.compile)
+    learner = Learner(_make_student(state), state, accelerator, teacher=teacher, token=token, compile_network=options.compile)
     return Run(state, data, learner, options, listener).train()
+
+
+def _check_paths(state: State) -> None:
+    """See that the files that the recipe names are there.
+
+    Raises:
+        InputError: one isn't.
+    """
+    recipe, root = state.recipe, Path(state.data)
+    if recipe.init.kind == "vit" and not Path(recipe.init.path).exists():
+        raise InputError(f"init.path names {recipe.init.path!r}, which isn't there")
+    if recipe.teacher.path.endswith(".onnx") and not recipe.teacher.knowledge_token and not Path(recipe.teacher.path).is_file():
+        raise InputError(f"the teacher {recipe.teacher.path!r} isn't there")
+    for path in [root / source.path for source in recipe.data] or [root]:
+        if not path.exists() or not recipe.data:
+            find_format(path)  # whose error says what is wrong with it
 
 
 def _make_student(state: State) -> ViTPose:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import torch
 from people import RECIPE, write_coco, write_recipe
 
 from edgepose.cli import main
-from edgepose.distillation import load_state
+from edgepose.distillation import load_state, session
+from edgepose.files import lock
 from edgepose.models import load_checkpoint
 
 QUICK = ("--workers", "0", "--device", "cpu", "--log-every", "1")
@@ -202,3 +204,33 @@ def test_left_out_people_are_said(folder: Path, capsys: pytest.CaptureFixture[st
     (folder / "data" / "004.png").write_bytes(b"\xff\xd8\xffbroken")
     assert main(arguments(folder, "run", "--set", "phases.coarse.images=8", "--set", "phases.fine.images=4")) == 0
     assert "people: 8 people, left out: 1 broken pictures, 1 missing pictures" in capsys.readouterr().err
+
+
+def test_two_runs_in_one_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with lock(folder / "run", what="a run of the test"):
+        assert main(arguments(folder, "run")) == 1
+        said = capsys.readouterr().err
+        assert f"a training run is under way in {str(folder / 'run')!r}, by process {os.getpid()} on " in said
+        assert "name another folder" in said
+    assert list((folder / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--data", "nope.json"], "can't read training data from '.*nope.json': there is no such file"),
+        (["--data", "nope.json", "--recipe", "tiny.toml"], "can't read training data from '.*nope.json.people.json'"),
+        (["--data", "data", "--teacher", "nope.onnx"], "the teacher 'nope.onnx' isn't there"),
+        (["--data", "data", "--set", "init.kind=vit", "--set", "init.path=nope.pth"], "init.path names 'nope.pth', which isn't there"),
+        (["--data", "data", "--out", "tiny.toml/run"], "can't write to the folder 'tiny.toml/run'"),
+    ],
+)
+def test_what_is_missing_is_said_before_weights_are_made(
+    options: list[str], told: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(session, "initialize", lambda *_, **__: pytest.fail("weights were made"))
+    monkeypatch.setattr(session, "open_training_set", lambda *_, **__: pytest.fail("data were read"))
+    given = ["distill", "--recipe", "default", "--out", "run", *QUICK, *options]
+    assert main(given) == 1
+    assert re.search(told, capsys.readouterr().err)

@@ -59,3 +59,84 @@ def test_a_full_disk(artifacts: TinyArtifacts, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
     assert "onnx" in result.stderr
     assert list(out.iterdir()) == []
+
+
+SCRIPT = """
+import hashlib, signal, sys, time
+from pathlib import Path
+import edgepose.cli.models
+from edgepose.cli import main
+from edgepose.files import publish, staging_folder
+
+def hold():
+    # Minutes in native code, which Python's handlers wait for.
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+def swallow():
+    try:
+        time.sleep(60)
+    except BaseException:
+        print("swallowed", flush=True)
+
+def publish_two(folder):
+    for name in ("model.bin", "model.xml"):
+        (folder / name).write_text("whole")
+    replace = Path.replace
+    def interrupted(self, target):
+        replace(self, target)
+        signal.raise_signal(signal.SIGINT)
+    Path.replace = interrupted
+    print("begun", flush=True)
+    publish((folder / "model.bin", folder / "model.xml"), Path(out))
+
+def run(options):
+    with staging_folder(Path(out)) as folder:
+        (folder / "half").write_text("half")
+        {body}
+    return 0
+
+edgepose.cli.models.run = run
+out = sys.argv.pop(1)
+sys.argv[1:] = ["models"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("body", "strikes"),
+    [
+        ("print('begun', flush=True); hold()", 1),
+        ("print('begun', flush=True); hold()", 2),
+        ("print('begun', flush=True); swallow()", 1),
+        ("print('begun', flush=True); swallow(); swallow()", 1),
+    ],
+    ids=["in native code", "twice", "swallowed before the end", "swallowed"],
+)
+def test_an_interruption_ends_the_command_whatever_it_does(body: str, strikes: int, number: signal.Signals, tmp_path: Path) -> None:
+    process = start(body, tmp_path)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        for _ in range(strikes):
+            time.sleep(0.1)  # two at once are one
+            process.send_signal(number)
+        _, errors = process.communicate(timeout=50)
+    finally:
+        process.kill()
+    assert process.returncode == 1, errors
+    assert errors == "\nedgepose models: interrupted; nothing half-written is left behind\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_belong_together_get_their_names_together(tmp_path: Path) -> None:
+    process = start("publish_two(folder)", tmp_path)
+    _, errors = process.communicate(timeout=50)
+    assert process.returncode == 1
+    assert errors == "\nedgepose models: interrupted; nothing half-written is left behind\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.bin", "model.xml"]
+
+
+def start(body: str, out: Path) -> subprocess.Popen[str]:
+    code = SCRIPT.replace("{body}", body)
+    return subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,6 +1,8 @@
 """What the package promises of itself: its names, what importing it costs, what it depends on, what the wheel holds."""
 
+import ast
 import importlib
+import inspect
 import json
 import pkgutil
 import subprocess
@@ -15,6 +17,7 @@ import edgepose
 import edgepose_benchmarks
 import edgepose_converters
 from edgepose import errors
+from edgepose.runtime import packages
 
 ROOT = Path(__file__).parents[2]
 HOST_ONLY = ("edgepose.models", "edgepose.distillation", "edgepose.quantization")
@@ -54,6 +57,44 @@ def test_the_device_part_imports_without_torch_or_a_runtime() -> None:
     loaded = loaded_after("\n".join(f"import {name}" for name in device_part))
     assert loaded & (HEAVY - {"cv2"}) == set()
     assert {name for name in loaded if name.startswith(("edgepose_converters", "edgepose_benchmarks"))} == set()
+
+
+def test_what_phones_home_is_imported_in_one_place() -> None:
+    """Whatever imports one of these goes through ``import_package``, which switches their telemetry off first."""
+    root = Path(edgepose.__file__).parent
+    # The benchmarks switch it off when their package is imported, and import rivals as their users would.
+    sources = [*root.rglob("*.py"), *Path(edgepose_converters.__file__).parent.rglob("*.py")]
+    found = set()
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            found |= {(path.name, name.partition(".")[0]) for name in names}
+    telling = {"onnxruntime", "openvino", "openvino_telemetry", "nncf", "ray", "huggingface_hub", "transformers"}
+    assert {entry for entry in found if entry[1] in telling} == {
+        # Behind ``import_openvino`` and ``import_nncf``, which all that calls these has called.
+        ("post_training.py", "nncf"),
+        ("fake_quantization.py", "nncf"),
+        ("openvino.py", "openvino"),
+    }
+    assert "switch_off()" in inspect.getsource(packages.import_package)
+
+
+def test_telemetry_is_off_before_a_runtime_is_there() -> None:
+    code = """
+import os, types, sys
+import edgepose.telemetry
+ort = sys.modules["onnxruntime"] = types.ModuleType("onnxruntime")
+calls = []
+ort.disable_telemetry_events = lambda: calls.append(1)
+os.environ["RAY_USAGE_STATS_ENABLED"] = "1"
+from edgepose.runtime.packages import import_package
+import_package("json", extra="", purpose="")
+assert calls == [1]
+assert os.environ["ORT_DISABLE_TELEMETRY"] == os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("package", [edgepose, edgepose_converters, edgepose_benchmarks], ids=lambda package: package.__name__)

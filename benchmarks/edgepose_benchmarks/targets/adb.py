@@ -71,11 +71,11 @@ class ADBTarget:
     def machine(self) -> Machine:
         """Ask the device for its properties."""
         if self._machine is None:
-            properties = dict(re.findall(r"^\[([^]]+)\]: \[(.*)\]$", self._run("shell", "getprop"), re.MULTILINE))
+            properties = dict(re.findall(r"^\[([^]]+)\]: \[(.*)\]$", self._shell("getprop"), re.MULTILINE))
             model = f"{properties.get('ro.product.manufacturer', '')} {properties.get('ro.product.model', '')}".strip()
             chip = f"{properties.get('ro.soc.manufacturer', '')} {properties.get('ro.soc.model', '')}".strip()
             serial = properties.get("ro.serialno") or self._serial or ""
-            cores = self._run("shell", "nproc").strip()
+            cores = self._shell("nproc").strip()
             self._machine = Machine(
                 name=self._name or model or serial,
                 # A serial number identifies its owner: only that it is another device shows.
@@ -83,7 +83,7 @@ class ADBTarget:
                 cpu=chip or properties.get("ro.hardware", "unknown"),
                 architecture=properties.get("ro.product.cpu.abi", "unknown"),
                 cores=int(cores) if cores.isdigit() else 0,
-                memory_bytes=_memory(self._run("shell", "cat", "/proc/meminfo")),
+                memory_bytes=_memory(self._shell("cat", "/proc/meminfo")),
                 system=f"Android {properties.get('ro.build.version.release', '?')}",
             )
         return self._machine
@@ -102,13 +102,13 @@ class ADBTarget:
         """Remove what was pushed."""
         if self._pushed:
             self._pushed.clear()
-            subprocess.run(self._command("shell", "rm", "-r", str(FOLDER)), capture_output=True, timeout=_SOON_S, check=False)  # noqa: S603
+            subprocess.run(self._command("shell", shlex.join(["rm", "-r", str(FOLDER)])), capture_output=True, timeout=_SOON_S, check=False)  # noqa: S603
 
     def _run_tool(self, job: Job) -> str:
         case = job.case
         delegate = _check(case, job.artifact.format)
         tool = self._push(self._tool)
-        self._run("shell", "chmod", "755", str(tool))
+        self._shell("chmod", "755", str(tool))
         words = [str(tool), f"--graph={self._push(job.artifact.path)}", *delegate]
         if case.threads is not None:
             words.append(f"--num_threads={case.threads}")
@@ -117,13 +117,14 @@ class ADBTarget:
         if job.settings.profile:
             words.append("--enable_op_profiling=true")
         # The tool writes to both streams; which one depends on its version.
-        return self._run("shell", shlex.join(words) + " 2>&1", timeout_s=job.settings.timeout_s + job.settings.time_s)
+        return self._shell(*words, and_errors=True, timeout_s=job.settings.timeout_s + job.settings.time_s)
 
     def _push(self, path: Path) -> PurePosixPath:
         if path not in self._pushed:
-            self._run("shell", "mkdir", "-p", str(FOLDER / str(len(self._pushed))))
+            self._shell("mkdir", "-p", str(FOLDER / str(len(self._pushed))))
             there = FOLDER / str(len(self._pushed)) / path.name
-            self._run("push", str(path), str(there), timeout_s=_PUSH_S)
+            # adb has no "--": a name that begins with a dash isn't one of its options behind a folder.
+            self._run("push", str(path.absolute()), str(there), timeout_s=_PUSH_S)
             self._pushed[path] = there
         return self._pushed[path]
 
@@ -131,6 +132,10 @@ class ADBTarget:
         if shutil.which(self._adb) is None:
             raise DeviceError(f"there is no {self._adb!r} command on this machine; install Android's platform tools, or name it with --adb")
         return [self._adb, *(("-s", self._serial) if self._serial else ()), *words]
+
+    def _shell(self, *words: str, and_errors: bool = False, timeout_s: float = _SOON_S) -> str:
+        """Run a command there: adb joins what it gets with blanks and gives it to the device's shell."""
+        return self._run("shell", shlex.join(words) + " 2>&1" * and_errors, timeout_s=timeout_s)
 
     def _run(self, *words: str, timeout_s: float = _SOON_S) -> str:
         name = f"adb://{self._serial or ''}: `adb {words[0]}`"

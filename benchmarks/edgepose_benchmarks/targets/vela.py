@@ -81,7 +81,7 @@ class VelaTarget:
         if case.scenario != "single-stream" or case.stage != "inference" or case.batch != 1:
             raise InputError("vela estimates the single-stream scenario of the inference stage with batch 1")
         with temporary_folder() as folder:
-            arguments = [str(job.artifact.path), "--accelerator-config", self._accelerator, "--output-dir", str(folder)]
+            arguments = [str(job.artifact.path.absolute()), "--accelerator-config", self._accelerator, "--output-dir", str(folder)]
             arguments += [word for name, value in case.options.items() for word in (f"--{name}", value)]
             output = self._run(arguments, job.settings.timeout_s)
             summaries = sorted(folder.glob("*_summary_*.csv"))

@@ -1,6 +1,7 @@
 """Other machines: SSH to a real server on the loopback address, adb and vela by stand-ins that answer as the real ones did."""
 
 import getpass
+import json
 import os
 import shutil
 import socket
@@ -296,7 +297,33 @@ def test_a_file_is_measured_over_adb(adb, artifacts: TinyArtifacts, make_job, tm
     assert "--use_gpu=true" in log
     assert "--num_threads=4" in log
     assert "--enable_op_profiling=true" in log
-    assert '"rm", "-r", "/data/local/tmp/edgepose"' in log
+    assert '"rm -r /data/local/tmp/edgepose"' in log
+
+
+@pytest.mark.parametrize("name", ["a $(touch pwned) b", "it's; reboot", "-rf", 'quo"te & `id`', "öß"])
+def test_names_reach_the_devices_shell_as_they_are(name, adb, artifacts: TinyArtifacts, make_job, tmp_path, monkeypatch):
+    tool, model = tmp_path / name, tmp_path / f"{name}.tflite"
+    tool.write_text("")
+    shutil.copy(artifacts.path("litert"), model)
+    monkeypatch.chdir(tmp_path)
+    target = ADBTarget("0123", tool=Path(name), adb=str(tmp_path / "adb"))
+    result = target.measure(make_job(model))
+    target.close()
+    assert (result.kind, result.error) == ("reported", "")
+    calls = [json.loads(line)[2:] for line in (tmp_path / "adb.log").read_text().splitlines()]
+    # What the device's shell makes of what adb passes on: its words joined with blanks.
+    show = 'show() { for word; do printf "<%s>" "$word"; done; }\n'
+    said = [
+        subprocess.run(["sh", "-c", f"{show}show {' '.join(words)}"], capture_output=True, text=True, check=True).stdout
+        for kind, *words in calls
+        if kind == "shell"
+    ]
+    folder = "/data/local/tmp/edgepose"
+    assert f"<chmod><755><{folder}/0/{name}>" in said
+    assert any(words.startswith(f"<{folder}/0/{name}><--graph={folder}/1/{name}.tflite>") for words in said)
+    pushed = [words for kind, *words in calls if kind == "push"]
+    assert pushed == [[str(tool), f"{folder}/0/{name}"], [str(model), f"{folder}/1/{name}.tflite"]]
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_what_adb_cannot_measure(adb, artifacts: TinyArtifacts, make_job, tmp_path):

@@ -5,6 +5,7 @@ that writes to the same folder, or makes a temporary one, removes what the dead 
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -142,6 +143,7 @@ def lock(folder: Path, name: str = "", *, what: str) -> Iterator[None]:
     """
     path = folder / f".{name}{_LOCK}"
     try:
+        before = _nearest(folder).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         handle = _take_lock(path)
     except OSError as error:
@@ -156,6 +158,12 @@ def lock(folder: Path, name: str = "", *, what: str) -> Iterator[None]:
         # Removed while it is held: who waits for it sees that it has gone, and makes a new one.
         path.unlink(missing_ok=True)
         os.close(handle)
+        # Where nothing came of the work, no empty folder stays.
+        for made in (folder.absolute(), *folder.absolute().parents):
+            if made == before:
+                break
+            with contextlib.suppress(OSError):
+                made.rmdir()
 
 
 def _take_lock(path: Path) -> int | str:
@@ -187,16 +195,21 @@ def _take_lock(path: Path) -> int | str:
 
 
 def check_folder(out: Path) -> None:
-    """Make a folder if need be, and see that a file can be written there: before the work that is to be kept in it.
+    """See that a folder can be written to, or made: before the work that is to be kept in it. Nothing is made.
 
     Raises:
         InputError: it can't.
     """
-    try:
-        with staging_folder(out):
-            pass
-    except OSError as error:
-        raise InputError(f"can't write to the folder {str(out)!r}: {error.strerror or error}") from None
+    nearest = _nearest(out)
+    if not nearest.is_dir():
+        raise InputError(f"can't write to the folder {str(out)!r}: {str(nearest)!r} isn't a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"can't write to the folder {str(out)!r}: {os.strerror(errno.EACCES)}")
+
+
+def _nearest(path: Path) -> Path:
+    """Return the path itself, or the first above it that is there."""
+    return next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
 
 
 def write_text(path: Path, text: str, *, what: str) -> None:

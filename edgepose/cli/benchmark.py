@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ _STAGES = "inference,end-to-end"
 _MAX_NUMBER = 4096
 _MS = 1e-3
 _TIDYING_S = 20.0
-"""What was pushed to a device is removed even after Ctrl-C, if that takes no longer."""
+"""Workers are ended, finished results shown, and what was pushed to a device removed even after Ctrl-C, if that takes no longer."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
@@ -142,12 +143,8 @@ def run(options: argparse.Namespace) -> int:
     )
     with temporary_folder() as folder:
         jobs = _make_jobs(options, folder)
-        target = open_target(options.on, target_options)
-        try:
+        with tidying(_TIDYING_S), closing(open_target(options.on, target_options)) as target:
             return _compare(options, target, jobs) if options.compare else _sweep(options, target, jobs)
-        finally:
-            with tidying(_TIDYING_S):
-                target.close()
 
 
 def _sweep(options: argparse.Namespace, target: "Target", jobs: "list[Job | Unreadable]") -> int:

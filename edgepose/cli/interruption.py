@@ -21,6 +21,7 @@ from edgepose.files import is_publishing, remove_staged
 __all__ = ["InterruptionError", "format_interruption", "interruptible", "tidying"]
 
 GRACE_S = 1.5
+_LOOK_AGAIN_S = 0.1
 _PUBLISHING_S = 0.5
 _EXIT_FAILED = 1
 _END = b"\0"
@@ -37,7 +38,7 @@ class _Watch:
     def __init__(self, command: str) -> None:
         self._command = command
         self.struck = False
-        self._tidying_until = 0.0
+        self.grace_s = GRACE_S
         # The terminal's, wherever ``quiet`` leads the process's own meanwhile.
         self._errors = os.dup(2)
         # A socket because on Windows Python writes to nothing else.
@@ -57,10 +58,6 @@ class _Watch:
             self._end()
         raise InterruptionError
 
-    def tidy(self, seconds: float) -> None:
-        """Give the end of the command more time."""
-        self._tidying_until = time.monotonic() + seconds
-
     def close(self) -> None:
         signal.set_wakeup_fd(self._previous_fd)
         with contextlib.suppress(OSError):
@@ -73,10 +70,10 @@ class _Watch:
     def _watch(self) -> None:
         strikes, first = 0, 0.0
         while True:
-            left = max(first + GRACE_S, self._tidying_until) - time.monotonic()
+            left = first + self.grace_s - time.monotonic()
             if strikes and left <= 0:
                 self._end()
-            self._outlet.settimeout(left if strikes else None)
+            self._outlet.settimeout(min(left, _LOOK_AGAIN_S) if strikes else None)
             try:
                 received = self._outlet.recv(1)
             except TimeoutError:
@@ -107,14 +104,14 @@ def format_interruption(command: str) -> str:
 
 @contextmanager
 def tidying(seconds: float) -> Iterator[None]:
-    """Give what is done in this more time than others get after an interruption: a remote device, say, that is tidied up."""
+    """Give a command more time to end after the first interruption: one that ends other processes, say, and tidies up a remote device."""
     for watch in _watches:
-        watch.tidy(seconds)
+        watch.grace_s = seconds
     try:
         yield
     finally:
         for watch in _watches:
-            watch.tidy(0.0)
+            watch.grace_s = GRACE_S
 
 
 @contextmanager

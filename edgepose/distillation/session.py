@@ -76,10 +76,11 @@ def _check_paths(state: State) -> None:
         InputError: one isn't.
     """
     recipe, root = state.recipe, Path(state.data)
+    configure(recipe.student, recipe.phases[state.position.phase])
     if recipe.init.kind == "vit" and not Path(recipe.init.path).exists():
-        raise InputError(f"init.path names {recipe.init.path!r}, which isn't there")
+        raise InputError(f"init.path: {recipe.init.path}: no such file")
     if recipe.teacher.path.endswith(".onnx") and not recipe.teacher.knowledge_token and not Path(recipe.teacher.path).is_file():
-        raise InputError(f"the teacher {recipe.teacher.path!r} isn't there")
+        raise InputError(f"can't read the teacher {recipe.teacher.path!r}: no such file")
     for path in [root / source.path for source in recipe.data] or [root]:
         if not path.exists() or not recipe.data:
             find_format(path)  # whose error says what is wrong with it

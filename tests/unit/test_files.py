@@ -142,8 +142,10 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_work(tmp_path: Path)
     for refuse in (check_folder, lambda folder: lock(folder, what="a run").__enter__()):
         with pytest.raises(InputError, match=r"can't write to the folder '.*below'"):
             refuse(tmp_path / "file" / "below")
-    check_folder(tmp_path / "new")
-    assert list((tmp_path / "new").iterdir()) == []
+    check_folder(tmp_path / "new" / "folder")
+    with lock(tmp_path / "new" / "folder", what="a run"):
+        assert (tmp_path / "new" / "folder").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_nothing_makes_temporary_folders_by_itself() -> None:

@@ -155,8 +155,10 @@ def told(runs, words, **options):
 @pytest.mark.parametrize(
     ("below", "above", "words"),
     [
-        (runs_of([1.0] * 29 + [1.0]), runs_of([1.0] * 29), "only 29 samples"),
+        (runs_of([1.0] * 29 + [1.0]), runs_of([1.0] * 29), "samples: measure for longer"),
         (runs_of([0.951, 0.951, 1.0, 1.049, 1.049] * 40), runs_of([0.949, 0.949, 1.0, 1.051, 1.051] * 40), "spread"),
+        # The median is 1, the mean far above it.
+        (runs_of([1.0] * 110 + [1.095] * 60 + [10.0] * 30), runs_of([1.0] * 110 + [1.105] * 60 + [10.0] * 30), "spread"),
         (runs_of([1.0] * 95 + [1.99] * 5), runs_of([1.0] * 95 + [2.01] * 5), "long tail: p99 is 2.0 times"),
         (runs_of([1.0] * 94 + [3.0] * 5), runs_of([1.0] * 95 + [3.0] * 5), "long tail"),
         (runs_of([1.0] * 40, [1.049] * 40), runs_of([1.0] * 40, [1.052] * 40), "processes differ"),
@@ -170,7 +172,7 @@ def told(runs, words, **options):
         ),
         ([make_run(other_cores=0.09)], [make_run(other_cores=0.11)], "used 0.1 CPU cores"),
         ([make_run(), make_run(), make_run(other_cores=9.0)], [make_run(), *[make_run(other_cores=9.0)] * 2], "used 9.0 CPU cores"),
-        ([make_run(frequency_hz=(2e9, 1.92e9))], [make_run(frequency_hz=(2e9, 1.88e9))], "fell by 6%"),
+        ([make_run(frequency_hz=(2e9, 1.92e9))], [make_run(frequency_hz=(2e9, 1.893e9))], "CPU's frequency fell by"),
         ([make_run(frequency_hz=(0.0, 1e9))], [make_run(frequency_hz=(1e9, 5e8)), make_run(frequency_hz=(1e9, 1e9))], "fell by 50%"),
     ],
 )

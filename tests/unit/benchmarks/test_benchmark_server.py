@@ -1,4 +1,7 @@
-"""The server scenario, on simulated clocks and devices: what arrives when, which rates pass, and how they are found and confirmed."""
+"""The server scenario, on simulated clocks and devices: what arrives when, which rates pass, and how they are found and confirmed.
+
+And, on the same devices, how many processes a latency takes.
+"""
 
 import dataclasses
 import math
@@ -11,6 +14,7 @@ from sample_results import MACHINE
 
 from edgepose.artifact import open_artifact
 from edgepose.assets import DEFAULT_MODEL
+from edgepose.errors import DeviceError
 from edgepose_benchmarks import loadgen
 from edgepose_benchmarks.case import BenchmarkCase
 from edgepose_benchmarks.early_stopping import allowed_late, estimate_percentile, needed_calls
@@ -184,7 +188,10 @@ class Device:
     def __init__(self, late):
         self.late = late
         self.processes = 0
+        self.clock = 0
+        self.steady = True
         self.asked = []
+        self.timeouts = []
 
     def start(self, environment=None):
         self.processes += 1
@@ -210,11 +217,13 @@ class Process:
 
     def ask(self, message, wanted, *, timeout_s):
         conditions = Conditions(seconds=1.0)
+        self.device.timeouts.append((type(message), timeout_s))
         if isinstance(message, Open):
             session = SessionFacts(runtime="simulated", version="1", device="CPU", streams=1, batch=1)
             return Opened(session=session, load_s=0.1, import_s=0.1, first_s=0.1)
         if isinstance(message, Measure):
-            return Measured(samples_ns=(S // 100,) * 100, conditions=conditions)
+            self.device.clock += 10
+            return Measured(samples_ns=(S // 100,) * 100 if self.device.steady else (S // 100, S // 50) * 50, conditions=conditions)
         assert isinstance(message, Serve)
         self.device.asked.append((self.number, message))
         late = min(self.device.late(self.number, message.rate_hz, message.queries), message.allowed + 1)
@@ -326,3 +335,56 @@ def test_the_figures_of_a_run_have_mlperfs_estimate():
     twice = dataclasses.replace(result, case=case, runs=result.runs * 2)
     assert summarize(twice).kept_s == {99.0: np.sort(np.concatenate([samples, samples]))[-allowed_late(1140)]}
     assert allowed_late(1140) == 3
+
+
+def test_a_slow_device_is_searched_from_below(measure):
+    """After half of the steps without a rate that is kept, four times lower; below a sixteenth of the best there is none."""
+    result, _ = measure(above(7))
+    assert [trial.rate_hz for trial in result.trials] == pytest.approx([50, 25, 12.5, 6.25, 9.375, 7.8125, *[6.25] * 3])
+    hopeless, device = measure(above(6))
+    assert "not even 6.25 calls/s keep 99 % within 100 ms" in hopeless.error
+    assert [message.rate_hz for _, message in device.asked] == pytest.approx([50, 25, 12.5, 6.25])
+
+
+def test_answers_are_waited_for_three_times_as_long_as_they_should_take(measure):
+    _, device = measure(above(60), seconds=2.0)
+    timeouts = dict(device.timeouts)
+    assert timeouts[Open] == 300
+    assert timeouts[Measure] == 300 + 3 * 2.0
+    rate, queries = device.asked[-1][1].rate_hz, device.asked[-1][1].queries
+    assert timeouts[Serve] == pytest.approx(300 + 3 * queries / rate)
+
+
+@pytest.mark.parametrize(
+    ("steady", "time_s", "processes", "wanted"),
+    [(True, 1000.0, 3, 3), (True, 0.1, 4, 4), (False, 60.0, 3, 6), (False, 59.0, 3, 5), (False, 0.1, 2, 2)],
+)
+def test_processes_are_added_until_the_figure_is_known_or_time_is_up(steady, time_s, processes, wanted, measure, monkeypatch):
+    """Each takes ten seconds: one more than six would take more than sixty."""
+    device = Device(None)
+    device.steady = steady
+    monkeypatch.setattr("edgepose_benchmarks.measurement.time", SimpleNamespace(monotonic=lambda: 100 + device.clock))
+    artifact = open_artifact(DEFAULT_MODEL)
+    job = Job(
+        case=BenchmarkCase(artifact=artifact.path.name, sha256=artifact.sha256),
+        artifact=artifact,
+        inputs=SimpleNamespace(path=lambda _spec, _people: Path("inputs.npz")),
+        settings=Settings(processes=processes, time_s=time_s, width=0.0001),
+    )
+    result = measure_case(device, MACHINE, job)
+    assert result.error == ""
+    assert device.processes == len(result.runs) == wanted
+    assert set(result.runs[0].samples_s) == ({0.01} if steady else {0.01, 0.02})
+
+
+def test_a_process_that_cannot_load_is_closed(measure, monkeypatch):
+    closed = []
+
+    def fail(self, message, wanted, *, timeout_s):
+        raise DeviceError("no such device")
+
+    monkeypatch.setattr(Process, "ask", fail)
+    monkeypatch.setattr(Process, "close", lambda process: closed.append(process.number))
+    result, _ = measure(above(60))
+    assert (result.kind, result.error) == ("failed", "no such device")
+    assert closed == [0]

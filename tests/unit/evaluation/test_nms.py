@@ -128,3 +128,11 @@ def test_people_are_compared_by_where_their_keypoints_are(tmp_path: Path) -> Non
     kept = detections.keypoints[detections.pictures == people.pictures[again]]
     assert len(alone) > len(kept)
     assert (kept[:, 0, 2] == 1e4).sum() == 1
+
+
+def test_a_person_with_one_keypoint_that_is_no_number_was_not_run(tmp_path: Path) -> None:
+    annotations = load(tmp_path, make_document(3))
+    people = detected_people(write(tmp_path, detect(annotations), "d.json"), annotations)
+    keypoints = find(annotations, people, ties=False)
+    keypoints[2, 3, 1] = np.nan
+    assert select_people(people, keypoints, make_spec(), SIGMAS).not_run == 1

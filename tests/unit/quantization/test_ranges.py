@@ -130,8 +130,8 @@ def test_layers_that_dominate_stay_in_float_while_they_are_small(quantized: Quan
     large = max(sizes, key=lambda name: sizes[name]).replace(".", "_")
     assert choose_float_layers(rank(quantized, **{large: 2.0, end: 1.0}), quantized) == (small,)
     # More than five percent of the squared errors: one of less than twenty.
-    assert choose_float_layers(rank(quantized, **{large: 18.9**0.5, end: 1.0}), quantized) == (small,)
-    assert choose_float_layers(rank(quantized, **{large: 19.1**0.5, end: 1.0}), quantized) == ()
+    assert choose_float_layers(rank(quantized, **{large: 2 * 18.9**0.5, end: 2.0}), quantized) == (small,)
+    assert choose_float_layers(rank(quantized, **{large: 2 * 19.1**0.5, end: 2.0}), quantized) == ()
 
 
 def test_all_that_stays_in_float_is_three_percent_of_the_weights(quantized: QuantizedModel) -> None:

@@ -168,7 +168,7 @@ def told(runs, words, **options):
         (
             runs_of(*[[1.0] * 40] * 2, [1.0] * 20 + [1.6] * 20),
             runs_of([1.0] * 40, *[[1.0] * 20 + [1.6] * 20] * 2),
-            "slower than they began",
+            "trend: runs end",
         ),
         ([make_run(other_cores=0.09)], [make_run(other_cores=0.11)], "used 0.1 CPU cores"),
         ([make_run(), make_run(), make_run(other_cores=9.0)], [make_run(), *[make_run(other_cores=9.0)] * 2], "used 9.0 CPU cores"),

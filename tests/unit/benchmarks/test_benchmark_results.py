@@ -9,7 +9,7 @@ from documents import check_reader
 from sample_results import MACHINE, make_comparison, make_estimate, make_result, make_run
 
 from edgepose.errors import InputError, SpecError
-from edgepose_benchmarks.result import Interval, ServerTrial
+from edgepose_benchmarks.result import Interval, ReportedTimes, ServerTrial
 from edgepose_benchmarks.result_file import ResultFile, load_results, save_results
 from edgepose_benchmarks.stability import find_warnings
 from edgepose_benchmarks.summary import crops_per_sample, main_interval, relative_width, summarize
@@ -252,3 +252,19 @@ def test_the_figures_of_processes_that_differ():
     assert summary.mean_s.value == pytest.approx(np.mean([run.steady_s for run in runs]))
     assert summary.percentiles_s[90.0].value == pytest.approx(np.percentile([run.steady_s for run in runs], 90))
     assert summarize(make_result(runs=tuple(make_run(warmup=200) for _ in range(2)))).samples == 0
+
+
+def test_the_figures_that_another_tool_reported():
+    reported = ReportedTimes(tool="vela", count=7, mean_s=0.04, median_s=0.03, p95_s=0.09, init_s=0.5, first_s=0.2, memory_peak_bytes=123)
+    result = make_estimate()
+    summary = summarize(dataclasses.replace(result, reported=reported, case=dataclasses.replace(result.case, batch=2)))
+    assert {percent: interval.value for percent, interval in summary.percentiles_s.items()} == {50.0: 0.03, 95.0: 0.09}
+    assert (summary.samples, summary.mean_s.value, summary.median_s) == (7, 0.04, 0.03)
+    assert summary.crops_per_s.value == pytest.approx(50)
+    assert (summary.load_s, summary.first_s, summary.memory_bytes) == (0.5, 0.2, 123)
+
+
+def test_percentiles_that_the_samples_cannot_tell_are_left_out():
+    few = make_result(runs=tuple(runs_of([1.0, 2.0, 3.0] * 6)))
+    assert set(summarize(few).percentiles_s) == {50.0, 90.0}
+    assert set(summarize(make_result(runs=tuple(runs_of([4.0])))).percentiles_s) == {50.0}

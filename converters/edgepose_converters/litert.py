@@ -14,6 +14,9 @@ from edgepose_converters.tflite.network import emit
 __all__ = ["TARGET", "LiteRTTarget"]
 
 
+_NO_BLOCKS = "LiteRT's reference kernels ignore the scales of blocks"
+
+
 class LiteRTTarget:
     """``.tflite``. Float constants are fp16 in all files but fp32, widened on load; GPU delegates compute in fp16 on their own."""
 
@@ -24,14 +27,16 @@ class LiteRTTarget:
     dynamic_batch = False
     # Flatbuffers address their content with signed 32-bit offsets.
     max_parameters = 500_000_000
-    verifiers = ("litert:cpu",)
+    # XNNPACK, LiteRT's own kernels for devices without it, and its reference kernels.
+    verifiers = ("litert:cpu", "litert:builtin", "litert:reference")
 
     def write(self, source: Source, path: Path, *, precision: Precision, batch: int | None) -> Written:
         """See ``Target.write``."""
         if batch is None:
             raise InputError("TFLite files have a static batch size")
         path.write_bytes(_build(source, precision, batch).serialize(source.spec.name))
-        return Written(tools=installed_versions("ai-edge-litert", "torch"))
+        details = {"not executed on": f"litert:reference ({_NO_BLOCKS})"} if precision == "int4" else {}
+        return Written(tools=installed_versions("ai-edge-litert", "torch"), details=details)
 
 
 def _build(source: Source, precision: Precision, batch: int) -> Graph:

@@ -58,8 +58,8 @@ _TOLERANCES: dict[PrecisionName, Tolerance] = {
 _AGAINST_FLOAT = Tolerance(relative_rms=0.5)
 """What any quantized file is held to when only the float model is at hand: it computes the same network."""
 
-_SLOW_VERIFIERS = {"mil:cpu": 6}
-"""The reference evaluator takes seconds for a crop: it runs this many of them."""
+_SLOW_VERIFIERS = {"mil:cpu": 6, "litert:builtin": 1, "litert:reference": 1}
+"""These take seconds for a crop: they run this many of them."""
 
 
 def tolerance(precision: Precision) -> Tolerance:

@@ -1,5 +1,8 @@
 """LiteRT: TFLite files on the CPU (XNNPACK), and on the GPU where the installed package has an accelerator for it.
 
+``builtin`` and ``reference`` are the CPU too, by LiteRT's other two sets of kernels: its own without XNNPACK, which a build without that
+delegate runs, and the plain ones written to be read, which say what an operator means. They are slow, and for comparing.
+
 The package is ``ai-edge-litert``, or its predecessor ``tflite-runtime`` where only that is installed; the version says which.
 """
 
@@ -27,6 +30,9 @@ __all__ = ["RUNTIME", "InterpreterEngine", "LiteRTRuntime"]
 _EXTRA = "litert"
 _PURPOSE = "running a TFLite file"
 _CPU, _GPU = "cpu", "gpu"
+_KERNELS = {_CPU: "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
+"""Device → LiteRT's name for the kernels it runs on the CPU."""
+
 _PREDECESSOR = "tflite_runtime"
 _DEFAULT_THREADS = 4
 _TOO_NEW_NUMPY = 2
@@ -49,18 +55,18 @@ class LiteRTRuntime:
         return f"{name} {version}"
 
     def devices(self) -> tuple[str, ...]:
-        """The CPU, and the GPU if its accelerator starts on this machine."""
-        return (_CPU, _GPU) if self._adapter() is not None else (_CPU,)
+        """The CPU by each set of kernels, and the GPU if its accelerator starts on this machine."""
+        return (*_KERNELS, _GPU) if self._adapter() is not None else tuple(_KERNELS)
 
     def open(self, artifact: Artifact, request: DeviceRequest) -> Engine:
         """Load a model on the CPU or the GPU; ``auto`` is the CPU, where every model runs at the precision it was verified with."""
         # Looking for a GPU takes half a second: only where one is asked for.
-        available = (_CPU,) if request.device in (_CPU, AUTO) else self.devices()
+        available = tuple(_KERNELS) if request.device in (*_KERNELS, AUTO) else self.devices()
         device = request.choose(available, runtime="litert", preferred=_CPU)
         # For the GPU too: the interpreter checks the file's structure, without which the accelerator may crash on a broken one.
         streams = request.streams or 1
         threads = max(1, (request.threads or _count_threads()) // streams)
-        interpreter = _read(artifact, threads)
+        interpreter = _read(artifact, threads, device)
         batch = _check(artifact, interpreter)
         if device == _GPU:
             return litert_gpu.open_gpu(artifact, request, version=self.version(), adapter=self._adapter() or "", batch=batch)
@@ -70,13 +76,13 @@ class LiteRTRuntime:
             runtime="litert",
             version=self.version(),
             requested=request.text,
-            device=_CPU,
+            device=device,
             threads=request.threads,
             batch=batch,
             details={"threads": str(threads)} if streams == 1 else {"threads": f"{threads} for each of {streams} interpreters"},
             streams=streams,
         )
-        return InterpreterEngine([interpreter, *(_read(artifact, threads) for _ in range(streams - 1))], info)
+        return InterpreterEngine([interpreter, *(_read(artifact, threads, device) for _ in range(streams - 1))], info)
 
     def profile(self, artifact: Artifact, request: DeviceRequest, batch: NDArray[np.float32], calls: int) -> Profile:
         """LiteRT's own profiler, on the CPU: the GPU's accelerator reports no operators."""
@@ -89,7 +95,7 @@ class LiteRTRuntime:
                 f"tflite-runtime {version} has no profiler of operators; its successor has one: pip install 'edgepose[litert]'"
             )
         threads = request.threads or _count_threads()
-        interpreter = _read(artifact, threads)
+        interpreter = _read(artifact, threads, _CPU)
         _check(artifact, interpreter)
         levels = _quantize(batch, interpreter.get_input_details()[0])
         return litert_profile.profile_cpu(artifact.path, Path(spec.origin).parent, version, levels, threads=threads, calls=calls)
@@ -129,14 +135,27 @@ class InterpreterEngine:
         self._idle.put(None)
 
 
-def _read(artifact: Artifact, threads: int) -> Any:
+def _read(artifact: Artifact, threads: int, device: str) -> Any:
     module = import_package(f"{_package()}.interpreter", extra=_EXTRA, purpose=_PURPOSE)
+    # The GPU's model is read on the CPU first.
+    kernels = getattr(module.OpResolverType, _KERNELS.get(device, "AUTO"))
     try:
-        interpreter = module.Interpreter(model_path=str(artifact.path), num_threads=threads)
+        interpreter = module.Interpreter(model_path=str(artifact.path), num_threads=threads, experimental_op_resolver_type=kernels)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ArtifactError(f"{artifact.path}: LiteRT can't load the model: {error}") from None
+    if device == "reference" and (name := _find_blocks(interpreter)):
+        raise DeviceError(
+            f"litert:reference can't run {artifact.path.name}: LiteRT's reference kernels take no notice of weights with scales of blocks, "
+            f"such as {name}, and would compute something else without a word; use litert:cpu or litert:builtin"
+        )
     return interpreter
+
+
+def _find_blocks(interpreter: Any) -> str:
+    """Return the name of a tensor whose values share scales in blocks, or an empty one."""
+    tensors = interpreter.get_tensor_details()
+    return next((tensor["name"] for tensor in tensors if tensor["quantization_parameters"].get("block_size")), "")
 
 
 def _check(artifact: Artifact, interpreter: Any) -> int:

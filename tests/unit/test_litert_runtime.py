@@ -27,11 +27,12 @@ def test_litert_says_how_many_threads_it_takes(artifacts):
 
 
 def test_litert_falls_back_on_its_predecessor_where_only_that_is_installed(artifacts, monkeypatch, tmp_path):
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     package = types.ModuleType("tflite_runtime")
     package.interpreter = types.ModuleType("tflite_runtime.interpreter")
     package.interpreter.Interpreter = Interpreter
+    package.interpreter.OpResolverType = OpResolverType
     package.__spec__ = types.SimpleNamespace()
     (tmp_path / "tflite_runtime-2.14.0.dist-info").mkdir()
     (tmp_path / "tflite_runtime-2.14.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: tflite-runtime\nVersion: 2.14.0\n")
@@ -45,7 +46,7 @@ def test_litert_falls_back_on_its_predecessor_where_only_that_is_installed(artif
         litert.RUNTIME.version()
     monkeypatch.setattr(np, "__version__", "1.26.4")
     assert litert.RUNTIME.version() == "tflite-runtime 2.14.0"
-    assert litert.RUNTIME.devices() == ("cpu",)
+    assert litert.RUNTIME.devices() == ("cpu", "builtin", "reference")
     with load(artifacts.path("litert")) as session:
         assert str(session.info) == "litert tflite-runtime 2.14.0 (cpu)"
         session.run(make_crops(1))
@@ -64,8 +65,8 @@ def test_litert_has_no_gpu_without_a_driver(artifacts, forgetful, tmp_path):
     forgetful.setenv("VK_ICD_FILENAMES", str(tmp_path / "none.json"))
     if platform.system() != "Linux":
         pytest.skip("elsewhere the GPU isn't reached through Vulkan, and can't be hidden")
-    assert litert.RUNTIME.devices() == ("cpu",)
-    with pytest.raises(DeviceError, match="litert has no device 'gpu' on this machine; it has: cpu"):
+    assert litert.RUNTIME.devices() == ("cpu", "builtin", "reference")
+    with pytest.raises(DeviceError, match="litert has no device 'gpu' on this machine; it has: cpu, builtin, reference"):
         load(artifacts.path("litert"), "gpu")
 
 

@@ -17,9 +17,11 @@ CASES = [
     ("openvino", 2, "auto", "CPU"),
     ("onnx", None, "onnxruntime:cpu", "CPUExecutionProvider"),
     ("litert", 1, "litert:cpu", "cpu"),
+    ("litert", 1, "litert:builtin", "builtin"),
+    ("litert", 1, "litert:reference", "reference"),
     ("safetensors", None, "torch:cpu", "cpu"),
 ]
-IDS = [f"{kind}-{batch or 'any'}" for kind, batch, _, _ in CASES]
+IDS = [f"{kind}-{batch or 'any'}-{actual}" for kind, batch, _, actual in CASES]
 
 
 @pytest.fixture(params=CASES, ids=IDS)

@@ -17,7 +17,8 @@ __all__ = ["Graph", "Operation", "Quantized", "Tensor"]
 
 _ALIGNMENT = 16
 
-# Operator → builtin code, options and version: the oldest that has what is used here, so that older runtimes take the file.
+# Operator → builtin code, options and version: the oldest that has what is used here, so that older runtimes take the file. Where the
+# operands decide it, see ``_version``.
 _OPERATORS: dict[str, tuple[str, str, int]] = {
     "ADD": ("ADD", "AddOptions", 2),
     "BATCH_MATMUL": ("BATCH_MATMUL", "BatchMatMulOptions", 2),
@@ -37,6 +38,10 @@ _OPERATORS: dict[str, tuple[str, str, int]] = {
     "TRANSPOSE": ("TRANSPOSE", "TransposeOptions", 2),
     "TRANSPOSE_CONV": ("TRANSPOSE_CONV", "TransposeConvOptions", 3),
 }
+
+# With a scale for each channel of the weights, and for FULLY_CONNECTED, with scales of blocks: LiteRT 2.1, the first that reads them.
+_HYBRID_VERSIONS = {"CONV_2D": 5, "FULLY_CONNECTED": 12}
+_BLOCKS_VERSION = 14
 
 _TYPES = {
     "float16": schema.TensorType.FLOAT16,
@@ -132,14 +137,14 @@ class Graph:
         blocks = [(number, tensor) for number, tensor in tensors.values() if tensor.quantized is not None and tensor.quantized.block]
         for number, tensor in blocks:
             _attach_blocks(subgraph.tensors, number, tensor, buffers)
-        codes = sorted({op.kind for op in self.operations})
+        codes = sorted({(op.kind, _version(op)) for op in self.operations})
         subgraph.operators = [_operator(op, codes, tensors) for op in self.operations]
         subgraph.inputs = [tensors[id(self.input)][0]]
         subgraph.outputs = [tensors[id(self.output)][0]]
         model = schema.ModelT()
         model.version = 3
         model.description = description
-        model.operatorCodes = [_code(kind) for kind in codes]
+        model.operatorCodes = [_code(kind, version) for kind, version in codes]
         model.subgraphs = [subgraph]
         model.buffers = buffers
         model.signatureDefs = [_signature(subgraph.inputs[0], subgraph.outputs[0], self.input.name, self.output.name)]
@@ -205,8 +210,20 @@ def _attach_blocks(written: list[Any], number: int, tensor: Tensor, buffers: lis
     written[number].quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
 
 
-def _code(kind: str) -> Any:
-    name, _, version = _OPERATORS[kind]
+def _version(op: Operation) -> int:
+    """Return the version of an operator, which for float inputs depends on how the weights are quantized.
+
+    It is what keeps a runtime that came before a form of weights from running it: told an older version, tflite-runtime 2.14 crashes or
+    takes one scale for all channels, and LiteRT before 2.1 reads scales of blocks out of memory that holds none.
+    """
+    weight = op.inputs[1] if len(op.inputs) > 1 else op.inputs[0]
+    if op.kind in _HYBRID_VERSIONS and op.inputs[0].kind == "float32" and weight.quantized is not None:
+        return _BLOCKS_VERSION if weight.quantized.block else _HYBRID_VERSIONS[op.kind]
+    return _OPERATORS[op.kind][2]
+
+
+def _code(kind: str, version: int) -> Any:
+    name, _, _ = _OPERATORS[kind]
     code = schema.OperatorCodeT()
     code.builtinCode = getattr(schema.BuiltinOperator, name)
     # Readers before the schema had more than 127 operators look here; newer ones take the larger of the two.
@@ -215,9 +232,9 @@ def _code(kind: str) -> Any:
     return code
 
 
-def _operator(op: Operation, codes: list[str], tensors: dict[int, tuple[int, Tensor]]) -> Any:
+def _operator(op: Operation, codes: list[tuple[str, int]], tensors: dict[int, tuple[int, Tensor]]) -> Any:
     written = schema.OperatorT()
-    written.opcodeIndex = codes.index(op.kind)
+    written.opcodeIndex = codes.index((op.kind, _version(op)))
     written.inputs = [tensors[id(tensor)][0] for tensor in op.inputs]
     written.outputs = [tensors[id(op.output)][0]]
     _, options, _ = _OPERATORS[op.kind]

@@ -20,11 +20,13 @@ __all__ = [
     "Architecture",
     "Codec",
     "ExportRecord",
+    "HalfRecord",
     "InputSpec",
     "ModelSpec",
     "Parity",
     "Provenance",
     "QuantizationRecord",
+    "describe_half",
 ]
 
 SPEC_VERSION = 1
@@ -180,6 +182,41 @@ class QuantizationRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HalfRecord:
+    """What the network does in half precision, evaluated operator by operator before the file was written.
+
+    Attributes:
+        fit: whether it is for devices that compute in half precision.
+        operator: the first that overflows there, or the one with the largest value.
+        largest: that operator's largest absolute operand, weight or result on the crops.
+        relative: largest heatmap error in half precision, relative to the largest value; ``None`` where heatmaps aren't finite.
+        float32: operators that the file keeps in float32.
+        stream_scale: what the residual stream is scaled by.
+        note: what a user of the file should know, or empty.
+    """
+
+    fit: bool
+    operator: str
+    largest: float
+    relative: float | None
+    float32: tuple[str, ...] = ()
+    stream_scale: float = 1.0
+    note: str = ""
+
+
+def describe_half(half: HalfRecord) -> str:
+    """Return in words what a user of the file should know, or an empty string."""
+    parts = [] if half.fit else ["not for devices that compute in half precision"]
+    if half.float32:
+        parts.append(f"in float32: {', '.join(half.float32)}")
+    if half.stream_scale != 1:
+        parts.append(
+            f"the residual stream is scaled by 1/{1 / half.stream_scale:.0f}, which changes no result and keeps it in half precision"
+        )
+    return "; ".join([*parts, half.note] if half.note else parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRecord:
     """How a converted file was made, and what executing it showed.
 
@@ -192,6 +229,7 @@ class ExportRecord:
         parity: the comparisons made before the file got its name, one per runtime that executed it, and for quantized files two: with the
             simulated and with the float model; empty only while it is being made.
         quantization: the decision behind a quantized file.
+        half: what the network does in half precision; ``None`` for fp32, integers alone, and files of before.
     """
 
     target: str
@@ -201,6 +239,7 @@ class ExportRecord:
     details: dict[str, str] = field(default_factory=dict)
     parity: tuple[Parity, ...] = ()
     quantization: QuantizationRecord | None = None
+    half: HalfRecord | None = None
 
     def __post_init__(self) -> None:
         if self.batch is not None and not 1 <= self.batch <= 4096:

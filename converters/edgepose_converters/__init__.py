@@ -5,7 +5,8 @@
 """
 
 from edgepose_converters.conversion import Conversion, check_request, convert
+from edgepose_converters.halving import HalfRequest
 from edgepose_converters.targets import TARGETS
 from edgepose_converters.verification import Tolerance, tolerance, verify
 
-__all__ = ["TARGETS", "Conversion", "Tolerance", "check_request", "convert", "tolerance", "verify"]
+__all__ = ["TARGETS", "Conversion", "HalfRequest", "Tolerance", "check_request", "convert", "tolerance", "verify"]

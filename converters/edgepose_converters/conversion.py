@@ -1,6 +1,7 @@
 """Convert: write each target, execute what was written, and only then give it its name."""
 
 import dataclasses
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +21,9 @@ from edgepose.precision import Precision, PrecisionName, get_precision
 from edgepose.quantization.lowering import QuantizedModel, apply, simulate
 from edgepose.quantization.recipe import Quantization
 from edgepose.quiet import quiet
-from edgepose.spec import ExportRecord, ModelSpec, Parity, QuantizationRecord
-from edgepose_converters.target import Source, Target, Written
+from edgepose.spec import ExportRecord, ModelSpec, Parity, QuantizationRecord, describe_half
+from edgepose_converters.halving import HalfRequest, Halving
+from edgepose_converters.target import NOT_EXECUTED, Source, Target, Written
 from edgepose_converters.targets import TARGETS, get_target
 from edgepose_converters.verification import Reference, execute, make_reference, run_reference, run_torch, tolerance
 
@@ -43,6 +45,7 @@ class Conversion:
         parity: what executing it showed, one entry per runtime that executed it.
         seconds: writing and verifying together.
         error: why there is no file, or empty.
+        notes: what a user of the file should know.
     """
 
     target: str
@@ -52,6 +55,7 @@ class Conversion:
     parity: tuple[Parity, ...] = ()
     seconds: float
     error: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -64,6 +68,7 @@ def convert(
     photos: Sequence[Path] = (),
     crops: NDArray[np.float32] | None = None,
     quantizations: Sequence[Quantization] = (),
+    half: HalfRequest | None = None,
     accept: Acceptance | None = None,
     progress: Progress = lambda _: None,
 ) -> Iterator[Conversion]:
@@ -80,6 +85,7 @@ def convert(
         photos: photos to verify on, each taken whole; none means the people in the sample photo.
         crops: crops to verify on, (N, 3, H, W) float32, normalized, in place of ``photos``.
         quantizations: the decisions behind the quantized precisions; that for ``int8`` serves ``int8-full`` too.
+        half: what to do about fp16 files whose network half precision doesn't hold; ``None`` refuses them.
         accept: has the last word on each file before it gets its name, by raising an ``EdgePoseError``; what it returns stands in the file.
         progress: is told what is going on.
 
@@ -96,11 +102,13 @@ def convert(
     progress("running the torch model")
     reference = make_reference(checkpoint.model, checkpoint.spec, photos) if crops is None else run_reference(checkpoint.model, crops)
     sources = _Sources(checkpoint, module, reference, quantizations)
+    limit = tolerance(get_precision("fp16")).relative or math.inf
+    halving = Halving(module, reference.crops, limit=limit, request=half or HalfRequest())
     for target in chosen:
         for precision in (each for each in wanted if each in target.precisions):
             start = time.perf_counter()
             try:
-                path, parity = _convert_one(target, sources, precision, batch, out, accept, progress)
+                path, parity = _convert_one(target, sources, halving, precision, batch, out, accept, progress)
             except EdgePoseError as error:
                 yield Conversion(target=target.name, precision=precision.name, seconds=time.perf_counter() - start, error=str(error))
             else:
@@ -111,6 +119,7 @@ def convert(
                     size_bytes=open_artifact(path).size_bytes,
                     parity=parity,
                     seconds=time.perf_counter() - start,
+                    notes=_list_notes(open_artifact(path).spec),
                 )
 
 
@@ -174,6 +183,7 @@ def _file_name(spec: ModelSpec, target: Target, precision: Precision, batch: int
 def _convert_one(
     target: Target,
     sources: _Sources,
+    halving: Halving,
     precision: Precision,
     batch: int | None,
     out: Path,
@@ -185,6 +195,10 @@ def _convert_one(
     name = _file_name(spec, target, precision, batch)
     try:
         _check_room(source.module, precision, out)
+        record_of_half = None
+        if precision.weight_bits == 16:
+            progress(f"{name}: evaluating in half precision")
+            source, record_of_half = halving.decide(source, target.name, name)
         with staging_folder(out) as folder:
             path = folder / name
             progress(f"{name}: writing")
@@ -196,6 +210,7 @@ def _convert_one(
                 tools=written.tools,
                 details=written.details,
                 quantization=_describe(source.quantized),
+                half=record_of_half,
             )
             embed_spec(path, spec.replace_export(record))
             progress(f"{name}: executing and comparing")
@@ -212,6 +227,18 @@ def _convert_one(
     except OSError as error:
         raise ConversionError(f"{name}: can't be written to {out}: {error.strerror or error}") from error
     return out / name, parity
+
+
+def _list_notes(spec: ModelSpec) -> tuple[str, ...]:
+    """Return what a user should know of a file that was just made."""
+    if spec.export is None:
+        return ()
+    notes = [f"{key}: {text}" for key, text in spec.export.details.items() if key == NOT_EXECUTED]
+    half = spec.export.half
+    # A scale alone is nothing that anybody has to know.
+    if half is not None and (half.note or half.float32 or not half.fit):
+        notes.append(describe_half(half))
+    return tuple(notes)
 
 
 def _describe(quantized: QuantizedModel | None) -> QuantizationRecord | None:

@@ -37,7 +37,9 @@ class CoreMLTarget:
             traced,
             inputs=[ct.TensorType(name=INPUT_NAME, shape=ct.Shape((first, *source.spec.input_shape)), dtype=np.float32)],
             outputs=[ct.TensorType(name=OUTPUT_NAME, dtype=np.float32)],
-            compute_precision=ct.precision.FLOAT32 if precision.float_constants == "float32" else ct.precision.FLOAT16,
+            compute_precision=(
+                ct.precision.FLOAT32 if precision.float_constants == "float32" else lowering.half_precision(source.module, source.float32)
+            ),
             convert_to="mlprogram" if source.quantized is None else "milinternal",
             **options,
         )

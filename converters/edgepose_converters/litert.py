@@ -6,7 +6,7 @@ from edgepose.errors import InputError
 from edgepose.precision import Precision, held_precisions
 from edgepose.quantization.preparation import prepare
 from edgepose_converters.lowering import litert as lowering
-from edgepose_converters.target import Source, Written, installed_versions
+from edgepose_converters.target import NOT_EXECUTED, Source, Written, installed_versions
 from edgepose_converters.tflite.graph import Graph
 from edgepose_converters.tflite.integer import emit_integers
 from edgepose_converters.tflite.network import emit
@@ -35,14 +35,16 @@ class LiteRTTarget:
         if batch is None:
             raise InputError("TFLite files have a static batch size")
         path.write_bytes(_build(source, precision, batch).serialize(source.spec.name))
-        details = {"not executed on": f"litert:reference ({_NO_BLOCKS})"} if precision == "int4" else {}
+        details = {NOT_EXECUTED: f"litert:reference ({_NO_BLOCKS})"} if precision.weight_bits == 4 else {}
         return Written(tools=installed_versions("ai-edge-litert", "torch"), details=details)
 
 
 def _build(source: Source, precision: Precision, batch: int) -> Graph:
     if source.quantized is None:
         graph = emit(prepare(source.module), batch, keep_norm_weights=frozenset())
-        return graph if precision.float_constants == "float32" else lowering.store_half_precision(graph)
+        if precision.float_constants == "float32":
+            return graph
+        return lowering.store_half_precision(graph, float32=source.float32)
     if precision.whole:
         return emit_integers(source.quantized, batch)
     graph = emit(source.module, batch, keep_norm_weights=frozenset(source.quantized.layers))

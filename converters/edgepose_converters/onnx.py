@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from edgepose.precision import Precision, held_precisions
 from edgepose_converters.lowering import onnx as lowering
 from edgepose_converters.target import INPUT_NAME, OUTPUT_NAME, Source, Written, installed_versions
+from edgepose_converters.walk import Mixed
 
 __all__ = ["TARGET", "OnnxTarget"]
 
@@ -32,7 +33,9 @@ class OnnxTarget:
 
     def write(self, source: Source, path: Path, *, precision: Precision, batch: int | None) -> Written:
         """See ``Target.write``."""
-        module = _Half(source.module) if precision.weight_bits == 16 else source.module
+        module: nn.Module = source.module
+        if precision.weight_bits == 16:
+            module = Mixed(source.module, source.float32) if source.float32 else _Half(source.module)
         opset = lowering.INT4_OPSET if precision.weight_bits == 4 else OPSET
         # torch.export takes a size of 1 for a constant, so a dynamic batch is traced with two.
         example = torch.zeros(2 if batch is None else batch, *source.spec.input_shape)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from edgepose.models.vitpose import SimpleHead
 from edgepose.precision import Precision, held_precisions
 from edgepose.runtime.openvino import import_openvino
 from edgepose_converters.lowering import openvino as lowering
@@ -33,7 +34,10 @@ class OpenVINOTarget:
         model.outputs[0].set_names({OUTPUT_NAME})
         if source.quantized is not None:
             lowering.lower(model, source.quantized)
-        openvino.save_model(model, path, compress_to_fp16=precision.float_constants == "float16")
+        if source.float32:
+            lowering.save_mixed(model, path, source.float32, simple=isinstance(source.module.head, SimpleHead))
+        else:
+            openvino.save_model(model, path, compress_to_fp16=precision.float_constants == "float16")
         return Written(tools=installed_versions("openvino", "torch"))
 
 

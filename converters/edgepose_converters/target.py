@@ -10,10 +10,12 @@ from edgepose.precision import Precision
 from edgepose.quantization.lowering import QuantizedModel
 from edgepose.spec import ModelSpec
 
-__all__ = ["INPUT_NAME", "OUTPUT_NAME", "Source", "Target", "Written", "installed_versions"]
+__all__ = ["INPUT_NAME", "NOT_EXECUTED", "OUTPUT_NAME", "Source", "Target", "Written", "installed_versions"]
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "heatmaps"
+NOT_EXECUTED = "not executed on"
+"""The detail that names a verifier which can't run the file, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,11 +27,13 @@ class Source:
             rounded to what their integers stand for.
         spec: the model's spec; its export record isn't set.
         quantized: the decision behind a quantized precision, applied; else ``None``.
+        float32: operators that an fp16 file keeps in float32, named as in ``edgepose_converters.walk``.
     """
 
     module: ViTPose
     spec: ModelSpec
     quantized: QuantizedModel | None = None
+    float32: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

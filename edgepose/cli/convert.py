@@ -74,6 +74,22 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="X",
         help="int8: … until the mean OKS to the float model is at least 1 - X",
     )
+    half = parser.add_argument_group(
+        "fp16",
+        "Each file is evaluated in half-precision arithmetic too, which a CPU may not use. What overflows is refused.",
+    )
+    half.add_argument(
+        "--keep-float32",
+        type=comma_list,
+        default=[],
+        metavar="OPERATORS|auto",
+        help="keep these in float32: names such as backbone.blocks.3.mlp.fc2, or of what they are in, or auto: as few as are needed",
+    )
+    half.add_argument(
+        "--float32-devices",
+        action="store_true",
+        help="openvino, litert: keep the file nonetheless, marked as not for devices that compute in half precision",
+    )
     gate = parser.add_argument_group("acceptance by accuracy")
     gate.add_argument(
         "--accept-if",
@@ -89,7 +105,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     checkpoint = read_checkpoint(options.model, options, name=options.name)
-    from edgepose_converters import check_request, convert
+    from edgepose_converters import HalfRequest, check_request, convert
 
     # Before anything that takes minutes.
     check_request(checkpoint, targets=options.to, precisions=options.precision, batch=options.batch)
@@ -109,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
             photos=options.photos,
             crops=None if options.photos or held_out is None else held_out[:_VERIFIED_CROPS],
             quantizations=[each.quantization for each in decided],
+            half=HalfRequest(keep_float32=tuple(options.keep_float32), float32_devices=options.float32_devices),
             accept=open_acceptance(checkpoint, options, progress),
             progress=progress.note,
         ):
@@ -128,6 +145,9 @@ def run(options: argparse.Namespace) -> int:
     if quantized:
         header = ["file", "size", "against", "heatmap error", "mean shift", "p95", "> 2 px", "executed by", "seconds"]
         print(format_table(header, _quantized_rows(quantized), right=(1, 3, 4, 5, 6, 8)))
+    for result in results:
+        for note in result.notes:
+            print(f"{result.path}: {note}")
     for each in decided:
         _report(each)
     return int(failed)

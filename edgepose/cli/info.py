@@ -7,6 +7,7 @@ from edgepose.cli.options import add_json_option
 from edgepose.cli.parity import format_error, format_runtime, format_shift
 from edgepose.cli.table import format_bytes
 from edgepose.printable import printable
+from edgepose.spec import describe_half
 
 __all__ = ["add_parser", "run"]
 
@@ -55,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
         lines.append(
             ("export", f"{spec.export.target} {spec.export.precision}, batch {batch}, by {tools}{'; ' + details if details else ''}")
         )
+        if spec.export.half is not None and (text := describe_half(spec.export.half)):
+            lines.append(("half", text))
         lines += [
             (
                 "verified",

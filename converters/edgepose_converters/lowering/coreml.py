@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.models.vitpose import SimpleHead, ViTPose
 from edgepose.quantization.lowering import QuantizedLayer, QuantizedModel
 from edgepose.quantization.recipe import ActivationRange
 from edgepose_converters.lowering.matching import match_layers
+from edgepose_converters.lowering.operators import OperatorNames
 
-__all__ = ["lower"]
+__all__ = ["half_precision", "lower"]
 
 _WEIGHTED = ("linear", "conv", "conv_transpose")
 _SIGNED = 128
@@ -36,6 +38,26 @@ def lower(program: Any, quantized: QuantizedModel) -> None:
             _replace(block, op, op.weight, _weight(op, lowered))
             if lowered.input is not None:
                 _replace(block, op, op.x, _rounded(op, lowered.input))
+
+
+def half_precision(model: ViTPose, float32: frozenset[str]) -> Any:
+    """Return coremltools' pass that puts the program of a traced ``model`` into half precision, but for the operators named."""
+    import coremltools as ct
+    from coremltools.converters.mil.mil.scope import ScopeSource
+
+    if not float32:
+        return ct.precision.FLOAT16
+    names = OperatorNames(simple=isinstance(model.head, SimpleHead))
+    halved: dict[str, bool] = {}
+
+    def select(op: Any) -> bool:
+        if op.name not in halved:
+            # The last part is the value's own name; a list of blocks isn't a module that is called.
+            path = [f"blocks.{part}" if part.isdigit() else part for part in op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_NAME, [""])[:-1]]
+            halved[op.name] = op.op_type == "const" or not names.name(".".join(path), op.op_type) & float32
+        return halved[op.name]
+
+    return ct.transform.FP16ComputePrecision(op_selector=select)
 
 
 def _replace(block: Any, op: Any, old: Any, new: Any) -> None:

@@ -42,12 +42,16 @@ def lower(graph: Graph, quantized: QuantizedModel) -> Graph:
     return replace(graph, operations=operations)
 
 
-def store_half_precision(graph: Graph) -> Graph:
-    """Return the graph with its float constants in half precision; runtimes widen them when they load."""
+def store_half_precision(graph: Graph, *, float32: frozenset[str] = frozenset()) -> Graph:
+    """Return the graph with its float constants in half precision, but for those of the layers named; runtimes widen them."""
     widened: dict[int, Tensor] = {}
     operations: list[Operation] = []
     for operation in graph.operations:
         inputs = []
+        whole, _, part = operation.layer.rpartition(".")
+        if (whole if part in QKV_PARTS else operation.layer) in float32:
+            operations.append(operation)
+            continue
         for tensor in operation.inputs:
             # Kernels that quantize their input as it comes take no bias from another operator.
             if tensor.data is None or tensor.kind != "float32" or tensor.data.size < _LEAST_HALVED or tensor.data.ndim == 1:

@@ -8,7 +8,7 @@ OpenVINO and Core ML leave it to the device), but in TFLite it is spelt out as t
 
 import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -37,6 +37,8 @@ HALF_MAX = 65504.0
 
 _SMALLEST = 2.0**-24
 """The smallest number of half precision above zero."""
+
+_SMALLEST_NORMAL = 2.0**-14
 
 MARGIN = 2.0
 """Other photos reach further than those at hand: what is kept away from the end of half precision is kept this far away."""
@@ -99,7 +101,14 @@ class Half:
         return max(steps, key=lambda step: step[1].error - step[0].error)[1]
 
 
-def evaluate(model: ViTPose, crops: NDArray[np.float32], *, spelling: Spelling = "fused", float32: frozenset[str] = frozenset()) -> Half:
+def evaluate(
+    model: ViTPose,
+    crops: NDArray[np.float32],
+    *,
+    spelling: Spelling = "fused",
+    float32: frozenset[str] = frozenset(),
+    flush: bool = False,
+) -> Half:
     """Evaluate a network in half precision beside itself in float32.
 
     Args:
@@ -107,6 +116,7 @@ def evaluate(model: ViTPose, crops: NDArray[np.float32], *, spelling: Spelling =
         crops: (N, 3, H, W) float32, normalized.
         spelling: how the format spells LayerNorm.
         float32: operators that compute in float32.
+        flush: take numbers below half precision's normal ones for zero, as many GPUs do.
     """
     model = _spell(model, spelling)
     names = list_names(model, spelling)
@@ -116,7 +126,7 @@ def evaluate(model: ViTPose, crops: NDArray[np.float32], *, spelling: Spelling =
     for name, weight in _weights(model):
         # What is folded into the layer behind is one in TFLite.
         operators[name].largest = max(operators[name].largest, float(weight.abs().max()))
-    seen = _Comparison(model, kept, spelling, operators)
+    seen = _Comparison(model, kept, spelling, operators, _flush if flush else _to_half)
     worst = largest = 0.0
     with torch.inference_mode():
         for crop in crops:
@@ -192,7 +202,15 @@ def expand(names: Iterable[str], model: ViTPose) -> frozenset[str]:
 class _Comparison:
     """Runs each operator exactly and in half precision, without a second copy of the weights."""
 
-    def __init__(self, model: ViTPose, kept: frozenset[str], spelling: Spelling, operators: dict[str, Operator]) -> None:
+    def __init__(
+        self,
+        model: ViTPose,
+        kept: frozenset[str],
+        spelling: Spelling,
+        operators: dict[str, Operator],
+        to_half: Callable[[Tensor], Tensor],
+    ) -> None:
+        self._to_half = to_half
         self._model, self._kept, self._operators = model, kept, operators
         self._smallest = _SMALLEST if spelling == "fused" else 0.0
         self._holders = dict(list_holders(model))
@@ -205,7 +223,7 @@ class _Comparison:
             half = compute(self._model, *(pair[1] for pair in inputs))
         else:
             with self._rounded(name):
-                half = _to_half(compute(self._model, *(_to_half(pair[1]) for pair in inputs)))
+                half = self._to_half(compute(self._model, *(self._to_half(pair[1]) for pair in inputs)))
         seen.largest = max(seen.largest, *(float(pair[0].abs().max()) for pair in inputs), float(exact.abs().max()))
         if name.rpartition(".")[2] in ("norm", "norm1", "norm2"):
             x = inputs[0][0]
@@ -224,7 +242,7 @@ class _Comparison:
         epsilon = holder.eps if isinstance(holder, nn.LayerNorm) else 0.0
         try:
             for parameter in parameters:
-                parameter.data = _to_half(parameter.data)
+                parameter.data = self._to_half(parameter.data)
             if isinstance(holder, nn.LayerNorm):
                 # Core ML makes the smallest number of what would become zero.
                 holder.eps = max(float(np.float16(epsilon)), self._smallest)
@@ -266,3 +284,8 @@ def _weights(model: ViTPose) -> list[tuple[str, Tensor]]:
 
 def _to_half(values: Tensor) -> Tensor:
     return values.half().float()
+
+
+def _flush(values: Tensor) -> Tensor:
+    halved = _to_half(values)
+    return torch.where(halved.abs() < _SMALLEST_NORMAL, torch.zeros_like(halved), halved)

@@ -55,7 +55,7 @@ class Halving:
     def __init__(self, model: ViTPose, crops: NDArray[np.float32], *, limit: float, request: HalfRequest) -> None:
         self._model, self._crops, self._limit, self._request = model, crops[:_CROPS], limit, request
         self._named = frozenset[str]() if request.keep_float32 in ((), (AUTO,)) else expand(request.keep_float32, model)
-        self._evaluated: dict[tuple[Spelling, float, frozenset[str]], Half] = {}
+        self._evaluated: dict[tuple[Spelling, float, frozenset[str], bool], Half] = {}
         self._chosen: list[Half | None] = []
         # One at a time: the largest models leave no room for more.
         self._scaled: dict[float, ViTPose] = {}
@@ -82,7 +82,8 @@ class Halving:
         if holds or not self._request.keep_float32 or spelling == "tflite":
             for factor in _find_factors(plain):
                 scaled = self._evaluate(spelling, factor)
-                if self._holds(scaled):
+                # A scale makes small numbers smaller, which no device may take for zero.
+                if self._holds(scaled) and self._holds(self._evaluate(spelling, factor, flush=True)):
                     return replace(source, module=self._scale(factor)), _record(scaled, scale=factor, before=plain)
         if holds:
             return source, _record(plain)
@@ -119,10 +120,10 @@ class Halving:
         note = "" if fit else f"{self._explain(alone)}; TFLite can't say which operators need float32, only their weights are stored so"
         return source, replace(_record(half, fit=fit, note=note), float32=tuple(sorted(float32)))
 
-    def _evaluate(self, spelling: Spelling, factor: float, float32: frozenset[str] = frozenset()) -> Half:
-        key = spelling, factor, float32
+    def _evaluate(self, spelling: Spelling, factor: float, float32: frozenset[str] = frozenset(), *, flush: bool = False) -> Half:
+        key = spelling, factor, float32, flush
         if key not in self._evaluated:
-            self._evaluated[key] = evaluate(self._scale(factor), self._crops, spelling=spelling, float32=float32)
+            self._evaluated[key] = evaluate(self._scale(factor), self._crops, spelling=spelling, float32=float32, flush=flush)
         return self._evaluated[key]
 
     def _scale(self, factor: float) -> ViTPose:
@@ -148,8 +149,8 @@ def _find_factors(half: Half) -> list[float]:
     """Return the powers of two by which the residual stream may be scaled: to keep its squares in half precision, or itself at least."""
     stream = max(each.largest for each in half.operators if each.name.endswith(_STREAM))
     squares = max(each.largest_square for each in half.operators)
-    needed = (squares / (HALF_MAX / MARGIN**2)) ** 0.5, stream / (HALF_MAX / MARGIN)
-    return [2.0 ** -math.ceil(math.log2(each)) for each in dict.fromkeys(needed) if each > 1]
+    needed = [reach * margin for reach in ((squares / HALF_MAX) ** 0.5, stream / HALF_MAX) for margin in (MARGIN, 1.0)]
+    return list(dict.fromkeys(2.0 ** -math.ceil(math.log2(each)) for each in needed if each > 1))
 
 
 def _find_beyond(half: Half) -> Operator | None:

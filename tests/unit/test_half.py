@@ -185,6 +185,13 @@ def test_a_scaled_stream_changes_nothing() -> None:
     assert evaluate(scaled, CROPS, spelling="tflite").relative < LIMIT
 
 
+def test_a_scale_is_not_taken_where_small_numbers_are_zero() -> None:
+    small = scale_stream(make(), 2.0**-12)
+    assert evaluate(small, CROPS, spelling="tflite").relative < evaluate(small, CROPS, spelling="tflite", flush=True).relative
+    assert not evaluate(small, CROPS, spelling="tflite", flush=True).relative < LIMIT
+    assert evaluate(make(), CROPS, flush=True).relative < LIMIT
+
+
 def test_names_stand_for_what_lies_within_them() -> None:
     model = make()
     assert expand(["head.final"], model) == {"head.final"}

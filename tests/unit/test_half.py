@@ -12,10 +12,11 @@ from edgepose.errors import ConversionError, InputError
 from edgepose.models import for_export
 from edgepose.models.vitpose import ViTPose
 from edgepose.spec import ExportRecord, HalfRecord, ModelSpec, describe_half
+from edgepose_converters import half
 from edgepose_converters.half import HALF_MAX, choose_float32, evaluate, expand, scale_stream
 from edgepose_converters.halving import HalfRequest, Halving
 from edgepose_converters.target import Source
-from edgepose_converters.walk import Mixed, list_names
+from edgepose_converters.walk import Mixed, list_names, walk
 
 CROPS = make_crops(2)
 LIMIT = 1e-2
@@ -84,12 +85,12 @@ def test_the_evaluation_is_what_torch_computes_in_half_precision(head: str) -> N
     model = make(head=head)
     exact = run(model)
     wanted = relative(run(Mixed(model, frozenset())), exact)
-    half = evaluate(model, CROPS)
-    assert half.overflow is None
-    assert half.squares is None
+    seen = evaluate(model, CROPS)
+    assert seen.overflow is None
+    assert seen.squares is None
     # Both round differently, in sums and inside of GELU, but by as much.
-    assert 0.3 * wanted < half.relative < 3 * wanted < LIMIT
-    assert [each.name for each in half.operators] == list(list_names(model))
+    assert 0.3 * wanted < seen.relative < 3 * wanted < LIMIT
+    assert [each.name for each in seen.operators] == list(list_names(model))
     everything = frozenset(list_names(model))
     assert evaluate(model, CROPS, float32=everything).relative == 0
     assert relative(run(Mixed(model, everything)), exact) < 1e-5
@@ -102,6 +103,38 @@ def test_tflites_spelling_computes_the_network(head: str) -> None:
     names = frozenset(list_names(model, "tflite"))
     assert evaluate(model, CROPS, spelling="tflite", float32=names).relative == 0
     assert 1e-5 < evaluate(model, CROPS, spelling="tflite").relative < LIMIT
+    spelt = half._spell(model, "tflite")
+    with torch.inference_mode():
+        computed = walk(
+            spelt.config, head == "simple", "tflite", lambda _, compute, inputs: compute(spelt, *inputs), torch.from_numpy(CROPS)
+        )
+    assert relative(computed.numpy(), run(model)) < 1e-5
+
+
+def test_an_overflow_that_costs_nothing_here_is_one() -> None:
+    """Minus infinity, of which ReLU makes zero."""
+
+    def switch_off(model: ViTPose) -> None:
+        model.head.bn1.bias[0] = -1e6
+
+    seen = evaluate(make(switch_off, head="classic"), CROPS)
+    assert seen.relative < LIMIT
+    assert seen.overflow is not None
+    with pytest.raises(ConversionError, match=r"head\.deconv1 overflows: it reaches 1e\+06"):
+        decide(make(switch_off, head="classic"), "openvino")
+
+
+def test_what_comes_near_the_end_is_kept_too() -> None:
+    reach = float(np.abs(run(make(stream))).max())
+
+    def near(model: ViTPose) -> None:
+        stream(model)
+        model.head.final.weight.mul_(0.8 * HALF_MAX / reach)
+        model.head.final.bias.mul_(0.8 * HALF_MAX / reach)
+
+    chosen = choose_float32(make(near), CROPS, limit=LIMIT)
+    assert chosen is not None
+    assert "head.final" in chosen.float32
 
 
 @pytest.mark.parametrize(
@@ -115,11 +148,11 @@ def test_tflites_spelling_computes_the_network(head: str) -> None:
 )
 def test_what_overflows_is_named(edit: Callable[[ViTPose], None], where: str) -> None:
     for spelling in ("fused", "tflite"):
-        half = evaluate(make(edit), CROPS, spelling=spelling)
-        assert half.overflow is not None
-        assert half.overflow.name == where
-        assert half.overflow.largest > HALF_MAX
-        assert half.relative > LIMIT
+        seen = evaluate(make(edit), CROPS, spelling=spelling)
+        assert seen.overflow is not None
+        assert seen.overflow.name == where
+        assert seen.overflow.largest > HALF_MAX
+        assert seen.relative > LIMIT
 
 
 def test_squares_overflow_where_they_are_an_operator() -> None:
@@ -135,11 +168,11 @@ def test_squares_overflow_where_they_are_an_operator() -> None:
 
 
 def test_lost_weights_are_named() -> None:
-    half = evaluate(make(underflow), CROPS)
-    assert half.overflow is None
-    assert half.relative > LIMIT
-    assert half.lost is not None
-    assert half.lost.name == "backbone.blocks.1.mlp.fc1"
+    seen = evaluate(make(underflow), CROPS)
+    assert seen.overflow is None
+    assert seen.relative > LIMIT
+    assert seen.lost is not None
+    assert seen.lost.name == "backbone.blocks.1.mlp.fc1"
 
 
 def test_the_smallest_mix() -> None:

@@ -8,6 +8,7 @@ network.
 import copy
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -36,6 +37,7 @@ _FLOAT_TYPES = ["ScaledDotProductAttention", "Interpolate"]
 # A bias near zero makes any relative correction huge, and NNCF's default then leaves the whole layer uncorrected; so does one that is zero.
 _BIAS_THRESHOLD = float("inf")
 _LEAST_BIAS = 1e-12
+_WINDOW = "backbone.patch_embed"
 
 
 def calibrate(model: ViTPose, recipe: QuantizationRecipe, crops: NDArray[np.float32], progress: Progress = lambda _: None) -> Statistics:
@@ -57,14 +59,20 @@ def calibrate(model: ViTPose, recipe: QuantizationRecipe, crops: NDArray[np.floa
     factors: dict[str, tuple[float, ...]] = {}
     if recipe.smooth_quant_alpha is not None:
         progress(f"SmoothQuant on {min(len(crops), _SMOOTHING_CROPS)} crops")
-        smoothed = _quantize(nncf, prepared, recipe, crops[:_SMOOTHING_CROPS], smoothing=True)
-        factors = {name: scale for name, scale in _find_smoothing(smoothed) if name.endswith(FOLDABLE)}
+        found = _quantize(nncf, prepared, recipe, crops[:_SMOOTHING_CROPS], smoothing=True)
+        factors = {name: scale for name, scale in _find_smoothing(found) if name.endswith(FOLDABLE)}
     progress(f"calibrating on {len(crops)} crops")
-    decided = _quantize(nncf, smooth(prepared, factors), recipe, crops, smoothing=False)
+    smoothed = smooth(prepared, factors)
+    decided = _quantize(nncf, smoothed, recipe, crops, smoothing=False)
     layers = dict(_read_layers(decided))
     missing = [layer.name for layer in list_layers(prepared) if layer.name not in layers]
     if missing:
         raise ConversionError(f"NNCF left out the layers {', '.join(missing)}; this edgepose is tested with nncf 3.4.0")
+    # NNCF corrects a bias by what a picture of one colour, the mean of each channel, gives. Where a window sees a whole piece of the
+    # picture and its border, as this one does, that is off by several times what rounding changes.
+    bias = smoothed.backbone.patch_embed.bias
+    assert bias is not None  # noqa: S101  # a ViTPose has one
+    layers[_WINDOW] = replace(layers[_WINDOW], bias=_floats(bias.detach().numpy()))
     tools = {package: version(package) for package in ("nncf", "openvino")}
     return Statistics(layers=layers, smoothing=factors, tools=tools)
 

@@ -21,8 +21,9 @@ Decision = Literal["int8", "int8-dynamic", "int4"]
 Arithmetic = Literal["f32", "int8"]
 """What the matrix products of a file are computed in."""
 
-Operands = Literal["exact", "static", "dynamic"]
-"""How a layer's input is rounded: not at all, to a range from calibration, or to a range that is found as it runs."""
+Operands = Literal["exact", "static", "tensor", "row", "group"]
+"""How a layer's input is rounded: not at all, to a range from calibration, or to one that is found as it runs: of the whole tensor, of each
+row, or of each group of 32 values in a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +34,15 @@ class OnFormat:
         arithmetic: what the format's runtime multiplies in on a CPU; ``None`` where it has none there.
         operands: how that runtime rounds the inputs of quantized layers.
         rounds_outputs: whether its integer kernels round the outputs of quantized layers as well.
+        rounds_scales: whether they take the scales of groups of weights in bfloat16.
+        halves: whether every value between two operators is rounded to half precision.
     """
 
     arithmetic: Arithmetic | None
     operands: Operands = "exact"
     rounds_outputs: bool = False
+    rounds_scales: bool = False
+    halves: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,14 @@ _ALL = (
         name="fp16",
         weight_bits=16,
         # Widened on CPUs: weights when they load (OpenVINO, TFLite), or what goes in and out of each operator (ONNX Runtime).
-        formats=MappingProxyType({"openvino": _FLOAT, "onnx": _FLOAT, "litert": _FLOAT, "coreml": OnFormat(arithmetic=None)}),
+        formats=MappingProxyType(
+            {
+                "openvino": _FLOAT,
+                "onnx": OnFormat(arithmetic="f32", halves=True),
+                "litert": _FLOAT,
+                "coreml": OnFormat(arithmetic=None, halves=True),
+            }
+        ),
     ),
     Precision(
         name="int8",
@@ -102,7 +114,7 @@ _ALL = (
                 "openvino": OnFormat(arithmetic="int8", operands="static"),
                 "onnx": OnFormat(arithmetic="int8", operands="static"),
                 "litert": OnFormat(arithmetic="int8", operands="static", rounds_outputs=True),
-                "coreml": OnFormat(arithmetic=None, operands="static"),
+                "coreml": OnFormat(arithmetic=None, operands="static", halves=True),
             }
         ),
     ),
@@ -120,11 +132,11 @@ _ALL = (
         decision="int8-dynamic",
         formats=MappingProxyType(
             {
-                # Weights become floats again, but where the CPU has VNNI or AMX, OpenVINO may quantize activations by groups as they come.
-                "openvino": OnFormat(arithmetic="f32", operands="dynamic"),
-                "onnx": OnFormat(arithmetic="int8", operands="dynamic"),
-                "litert": OnFormat(arithmetic="int8", operands="dynamic"),
-                "coreml": OnFormat(arithmetic=None),
+                # Weights become floats again; but where the CPU has VNNI or AMX, OpenVINO rounds activations as they come.
+                "openvino": OnFormat(arithmetic="f32", operands="group"),
+                "onnx": OnFormat(arithmetic="int8", operands="tensor"),
+                "litert": OnFormat(arithmetic="int8", operands="row"),
+                "coreml": OnFormat(arithmetic=None, halves=True),
             }
         ),
     ),
@@ -134,11 +146,12 @@ _ALL = (
         decision="int4",
         formats=MappingProxyType(
             {
-                # As above; ONNX Runtime's kernel for 4-bit weights quantizes activations by groups as well.
-                "openvino": OnFormat(arithmetic="f32", operands="dynamic"),
-                "onnx": OnFormat(arithmetic="f32", operands="dynamic"),
-                "litert": OnFormat(arithmetic="int8", operands="dynamic"),
-                "coreml": OnFormat(arithmetic=None),
+                # As above; ONNX Runtime's kernel for 4-bit weights rounds activations by groups as well, and XNNPACK's takes the scales
+                # of groups of weights in bfloat16.
+                "openvino": OnFormat(arithmetic="f32", operands="group"),
+                "onnx": OnFormat(arithmetic="f32", operands="group"),
+                "litert": OnFormat(arithmetic="int8", operands="row", rounds_scales=True),
+                "coreml": OnFormat(arithmetic=None, halves=True),
             }
         ),
     ),

@@ -148,6 +148,7 @@ class Parity:
         relative_rms: root mean square of the heatmap difference over that of the reference; ``None`` for fp32 and fp16.
         p95_shift_px: 95th percentile of the keypoint distances, or ``None``.
         moved: share of the keypoints compared that moved by more than 2 pixels, or ``None``.
+        allowed_rms: what ``relative_rms`` was held to: a few times what rounding alone changes in this model; ``None`` where it wasn't.
     """
 
     crops: int
@@ -162,6 +163,7 @@ class Parity:
     relative_rms: float | None = None
     p95_shift_px: float | None = None
     moved: float | None = None
+    allowed_rms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

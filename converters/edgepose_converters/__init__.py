@@ -6,7 +6,8 @@
 
 from edgepose_converters.conversion import Conversion, check_request, convert
 from edgepose_converters.halving import HalfRequest
+from edgepose_converters.limits import Tolerance, tolerance
+from edgepose_converters.published import Verification, verify
 from edgepose_converters.targets import TARGETS
-from edgepose_converters.verification import Tolerance, tolerance, verify
 
-__all__ = ["TARGETS", "Conversion", "HalfRequest", "Tolerance", "check_request", "convert", "tolerance", "verify"]
+__all__ = ["TARGETS", "Conversion", "HalfRequest", "Tolerance", "Verification", "check_request", "convert", "tolerance", "verify"]

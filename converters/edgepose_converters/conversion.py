@@ -22,10 +22,15 @@ from edgepose.quantization.lowering import QuantizedModel, apply, simulate
 from edgepose.quantization.recipe import Quantization
 from edgepose.quiet import quiet
 from edgepose.spec import ExportRecord, ModelSpec, Parity, QuantizationRecord, describe_half
+from edgepose_converters.fault import explain_failure
 from edgepose_converters.halving import HalfRequest, Halving
+from edgepose_converters.limits import Tolerance, quantized_tolerance, tolerance
+from edgepose_converters.noise import measure_noise
+from edgepose_converters.readback import read_back
+from edgepose_converters.readback.plausibility import check_against_float
 from edgepose_converters.target import NOT_EXECUTED, Source, Target, Written
 from edgepose_converters.targets import TARGETS, get_target
-from edgepose_converters.verification import Reference, execute, make_reference, run_reference, run_torch, tolerance
+from edgepose_converters.verification import Reference, execute, make_reference, run_reference, run_torch
 
 __all__ = ["Conversion", "check_request", "convert"]
 
@@ -102,7 +107,7 @@ def convert(
     progress("running the torch model")
     reference = make_reference(checkpoint.model, checkpoint.spec, photos) if crops is None else run_reference(checkpoint.model, crops)
     sources = _Sources(checkpoint, module, reference, quantizations)
-    limit = tolerance(get_precision("fp16")).relative or math.inf
+    limit = tolerance(get_precision("fp16"), "onnx").relative or math.inf
     halving = Halving(module, reference.crops, limit=limit, request=half or HalfRequest())
     for target in chosen:
         for precision in (each for each in wanted if each in target.precisions):
@@ -164,6 +169,7 @@ class _Sources:
             if kind not in self._decisions:
                 raise InputError(f"precision {precision.name!r} needs a decision how to quantize: calibration photos, or a recipe file")
             quantized = apply(self._checkpoint.model, self._decisions[kind])
+            check_against_float(quantized, self._checkpoint.model, precision, self._reference.crops)
             simulated = run_torch(simulate(quantized), self._reference.crops)
             source = Source(module=quantized.module, spec=self._checkpoint.spec, quantized=quantized)
             self._applied[kind] = source, dataclasses.replace(self._reference, simulated=simulated)
@@ -213,9 +219,13 @@ def _convert_one(
                 half=record_of_half,
             )
             embed_spec(path, spec.replace_export(record))
-            progress(f"{name}: executing and comparing")
+            progress(f"{name}: reading it back")
             with quiet():
-                parity = execute(path, target.verifiers, reference, tolerance(precision))
+                read_back(path, source.module, source.quantized, precision, target.name)
+            progress(f"{name}: executing and comparing")
+            limit = _limit(source, reference, precision, target)
+            with explain_failure(path, source.module, source.quantized, precision, target.name, reference.crops, batch), quiet():
+                parity = execute(path, target.verifiers, reference, limit)
             record = dataclasses.replace(record, parity=parity)
             embed_spec(path, spec.replace_export(record))
             if accept is not None:
@@ -239,6 +249,14 @@ def _list_notes(spec: ModelSpec) -> tuple[str, ...]:
     if half is not None and (half.note or half.float32 or not half.fit):
         notes.append(describe_half(half))
     return tuple(notes)
+
+
+def _limit(source: Source, reference: Reference, precision: Precision, target: Target) -> Tolerance:
+    """Return what a file is held to against its reference."""
+    if source.quantized is None or reference.simulated is None:
+        return tolerance(precision, target.name)
+    noise = measure_noise(source.quantized, precision, target.name, reference.crops, reference.simulated)
+    return quantized_tolerance(precision, target.name, noise)
 
 
 def _describe(quantized: QuantizedModel | None) -> QuantizationRecord | None:

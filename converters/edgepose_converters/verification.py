@@ -1,5 +1,6 @@
 """Execute an artifact and compare what it computes with the torch model, on real crops."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,14 @@ from torch import nn
 from edgepose.assets import SAMPLE_BOXES, SAMPLE_IMAGE
 from edgepose.boxes import load_boxes
 from edgepose.crop import crop
-from edgepose.errors import DeviceError, InputError, VerificationError
+from edgepose.errors import DeviceError, VerificationError
 from edgepose.image import read_image
-from edgepose.models import Checkpoint
-from edgepose.precision import Precision, PrecisionName, get_precision
 from edgepose.quantization.agreement import keypoint_shifts, measure_agreement
 from edgepose.runtime import Session, load
 from edgepose.spec import ModelSpec, Parity
+from edgepose_converters.limits import Tolerance
 
-__all__ = ["Reference", "Tolerance", "compare", "execute", "make_reference", "run_reference", "run_torch", "tolerance", "verify"]
+__all__ = ["SLOW_VERIFIERS", "Reference", "compare", "compare_and_judge", "execute", "make_reference", "run_reference", "run_torch"]
 
 _PEAK_RADIUS = 2
 """Heatmap pixels around the peak that belong to it."""
@@ -29,42 +29,8 @@ _PEAK_RADIUS = 2
 _NOISE_DRAWS = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerance:
-    """How far an artifact may be from its reference; ``None`` where a figure isn't held to anything.
-
-    Attributes:
-        relative: largest heatmap difference, relative to the reference's largest absolute value.
-        shift_px: mean keypoint distance in input pixels.
-        relative_rms: root mean square of the heatmap difference, relative to that of the reference.
-    """
-
-    relative: float | None = None
-    shift_px: float | None = None
-    relative_rms: float | None = None
-
-
-_TOLERANCES: dict[PrecisionName, Tolerance] = {
-    "fp32": Tolerance(relative=1e-4, shift_px=0.02),
-    "fp16": Tolerance(relative=1e-2, shift_px=0.2),
-    # Held against the simulated model. Rounding makes any two runtimes drift apart by a share of the noise that it adds itself; what these
-    # limits find is a scale, an axis or a zero point that isn't the one that was decided.
-    "int8": Tolerance(relative_rms=0.15),
-    "int8-full": Tolerance(relative_rms=0.3),
-    "int8-dynamic": Tolerance(relative_rms=0.15),
-    "int4": Tolerance(relative_rms=0.15),
-}
-
-_AGAINST_FLOAT = Tolerance(relative_rms=0.5)
-"""What any quantized file is held to when only the float model is at hand: it computes the same network."""
-
-_SLOW_VERIFIERS = {"mil:cpu": 6, "litert:builtin": 1, "litert:reference": 1}
+SLOW_VERIFIERS = {"mil:cpu": 6, "litert:builtin": 1, "litert:reference": 1}
 """These take seconds for a crop: they run this many of them."""
-
-
-def tolerance(precision: Precision) -> Tolerance:
-    """Return the tolerance that files of ``precision`` are held to."""
-    return _TOLERANCES[precision.name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -175,7 +141,7 @@ def execute(path: Path, verifiers: Sequence[str], reference: Reference, limit: T
     Raises:
         VerificationError: it is outside the tolerance, or no verifier is on this machine.
     """
-    results = []
+    results: list[Parity] = []
     reasons = []
     for device in verifiers:
         try:
@@ -184,47 +150,28 @@ def execute(path: Path, verifiers: Sequence[str], reference: Reference, limit: T
             reasons.append(str(error))
             continue
         with session:
-            seen = reference.first(_SLOW_VERIFIERS.get(device))
-            if seen.simulated is None:
-                parities = [compare(session, seen, limit)]
-            else:
-                heatmaps = _run(session, seen.crops)
-                parities = [_compare_quantized(heatmaps, seen.simulated, seen.heatmaps, session, "simulated")]
-                parities.append(_compare_quantized(heatmaps, seen.heatmaps, seen.heatmaps, session, "float"))
-        _judge(path, parities[0], limit)
-        results += parities
+            results += compare_and_judge(path, session, reference.first(SLOW_VERIFIERS.get(device)), limit)
     if not results:
         raise VerificationError(f"{path.name} can't be executed here, so it can't be verified: " + "; ".join(reasons))
     return tuple(results)
 
 
-def verify(path: Path, checkpoint: Checkpoint, *, device: str = "auto", photos: Sequence[Path] = ()) -> Parity:
-    """Compare an artifact that is already there with the checkpoint it should have been made from.
-
-    Args:
-        path: the artifact.
-        checkpoint: read at the artifact's input size and data set.
-        device: what executes the artifact, as for ``load``.
-        photos: photos to compare on, each taken whole; none means the people in the sample photo.
+def compare_and_judge(path: Path, session: Session, reference: Reference, limit: Tolerance) -> tuple[Parity, ...]:
+    """Run a session on the reference's crops; return how far it is off, first from what it is held to.
 
     Raises:
-        InputError: the checkpoint's input or keypoints differ from the artifact's.
-        VerificationError: the artifact is outside the tolerance of its precision; quantized files, whose own reference is the
-            simulated model, are held to computing the same network.
+        VerificationError: it is outside the tolerance.
     """
-    ours = checkpoint.spec
-    with load(path, device) as session:
-        spec = session.spec
-        if (spec.input_shape, spec.heatmap_shape) != (ours.input_shape, ours.heatmap_shape):
-            raise InputError(
-                f"{path.name} maps {spec.input_shape} to {spec.heatmap_shape}, but the checkpoint maps {ours.input_shape} to "
-                f"{ours.heatmap_shape}: they aren't the same model"
-            )
-        precision = get_precision(spec.export.precision if spec.export else "fp32")
-        limit = _AGAINST_FLOAT if precision.quantized else tolerance(precision)
-        parity = compare(session, make_reference(checkpoint.model, spec, photos), limit)
-    _judge(path, parity, limit)
-    return parity
+    parities: tuple[Parity, ...]
+    if reference.simulated is None:
+        parities = (compare(session, reference, limit),)
+    else:
+        heatmaps = _run(session, reference.crops)
+        simulated = _compare_quantized(heatmaps, reference.simulated, reference.heatmaps, session, "simulated")
+        simulated = dataclasses.replace(simulated, allowed_rms=limit.relative_rms)
+        parities = (simulated, _compare_quantized(heatmaps, reference.heatmaps, reference.heatmaps, session, "float"))
+    _judge(path, parities[0], limit)
+    return parities
 
 
 def _judge(path: Path, parity: Parity, limit: Tolerance) -> None:
@@ -241,7 +188,7 @@ def _judge(path: Path, parity: Parity, limit: Tolerance) -> None:
     if limit.relative_rms is not None and parity.relative_rms is not None and parity.relative_rms > limit.relative_rms:
         raise VerificationError(
             f"{path.name}: heatmaps differ from {whose} by {parity.relative_rms:.1%} (root mean square) on {parity.runtime}; "
-            f"allowed: {limit.relative_rms:.0%}"
+            f"allowed: {limit.relative_rms:.1%}"
         )
 
 

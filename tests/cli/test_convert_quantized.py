@@ -73,6 +73,22 @@ def test_a_recipe_replays_the_decision_without_photos(checkpoint: str, converted
     assert [path.name for path in tmp_path.iterdir()] == ["tiny-64x48-int8.onnx"]
 
 
+def test_verify_takes_the_decision(checkpoint: str, converted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, recipe = str(converted / "tiny-64x48-int8.onnx"), str(converted / "tiny-int8.quantization.json")
+    assert main(["verify", path, "--against", checkpoint]) == 0
+    printed = capsys.readouterr().out
+    assert "heatmap error of allowed" in printed
+    assert "not checked: corrections of biases and ranges of activations" in printed
+    assert main(["verify", path, "--against", checkpoint, "--recipe", recipe]) == 0
+    printed = capsys.readouterr().out
+    assert "stored numbers against the decision" in printed
+    assert "not checked" not in printed
+    assert main(["verify", path, "--against", checkpoint, "--recipe", recipe, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["parity"]["relative_rms"] <= document["tolerance"]["relative_rms"] == document["parity"]["allowed_rms"]
+    assert document["numbers"] > 100_000
+
+
 def test_info_and_json_know_the_quantization(checkpoint: str, converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = str(converted / "tiny-int8.quantization.json")
     assert main(["convert", checkpoint, "--precision", "int8", "--recipe", recipe, "--to", "onnx", "--out", str(tmp_path), "--json"]) == 0

@@ -115,3 +115,12 @@ def test_zero_is_a_level_of_every_range() -> None:
 def test_damaged_decisions_load_or_are_refused() -> None:
     document = json.loads(make_quantization(float_layers=("head.final",)).to_json())
     check_reader(document, Quantization.from_json, Quantization.to_json, count=400, seed=4)
+
+
+def test_the_levels_of_a_range() -> None:
+    """256 levels, 255 steps; zero is the level that the range says."""
+    levels = ActivationRange(low=-1.0, high=1.55)
+    assert levels.scale == pytest.approx(0.01)
+    assert levels.zero_point == 100
+    assert ActivationRange(low=0.0, high=2.0).zero_point == 0
+    assert ActivationRange(low=-2.0, high=0.0).zero_point == 255

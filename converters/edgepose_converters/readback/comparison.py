@@ -119,7 +119,7 @@ class _Comparison:
 
     def _check_float_weight(self) -> None:
         assert self._expected.weight is not None  # noqa: S101
-        self._same("weight", self._stored.operator.weight, self._expected.weight, axis=self._axis)
+        self._same("weight", self._stored.operator.weight, self._expected.weight.astype(np.float64), axis=self._axis)
 
     def _check_bias(self, units: Array) -> None:
         wanted = self._expected.bias / units

@@ -45,7 +45,7 @@ class ExpectedLayer:
         first: number of its first output channel in the whole layer.
         factor: what its output is multiplied by in the file, which everything below includes.
         levels: its integer weights, in torch's layout; ``None`` where it stays in float.
-        scale: real value of one step, of the shape of ``levels``.
+        steps: real value of one step: one per output channel, or (out, groups) for rows of inputs; ``None`` where it stays in float.
         weight: its weights where it stays in float.
         bias: (out,).
         input: what its input is rounded to in 8 bits, or ``None``.
@@ -60,8 +60,8 @@ class ExpectedLayer:
     first: int
     factor: float
     levels: NDArray[np.int8] | None
-    scale: Array | None
-    weight: Array | None
+    steps: Array | None
+    weight: NDArray[np.float32] | None
     bias: Array
     input: ActivationRange | None
     wide_input: ActivationRange | None
@@ -69,6 +69,13 @@ class ExpectedLayer:
     positions: Array | None
     norm: ExpectedNorm | None
     sources: frozenset[int]
+
+    @property
+    def scale(self) -> Array | None:
+        """Real value of one step, of the shape of ``levels``; made when it is asked for, because it is large."""
+        if self.steps is None or self.levels is None:
+            return None
+        return _spread(self.steps, self.levels.shape, axis=1 if self.layer.kind == "deconv" else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,26 +146,25 @@ class _Maker:
         factor = self._attention(layer.name).scale if parts == 3 and part == 0 else 1.0
         # Files without floats take the picture, and the layers that stay in float, in 16 bits.
         wide = self._whole and (layer.name not in self._decided or layer.name == "backbone.patch_embed")
-        levels = scale = weight = None
+        levels = steps = weight = None
         if integer is None:
-            weight = _numbers(self._parameter(layer.name, "weight"))
+            weight = self._parameter(layer.name, "weight").detach().numpy()
             if split and norm is not None and not layer.name.startswith("head."):
                 # The norm's weight goes into the layer's where no integers were made for it.
                 weight, norm = (
-                    weight * norm.weight,
+                    weight * norm.weight.astype(np.float32),
                     ExpectedNorm(name=norm.name, weight=np.ones_like(norm.weight), bias=norm.bias, epsilon=norm.epsilon),
                 )
-            weight = weight[rows] * factor if parts > 1 else weight
+            weight = weight[rows] * np.float32(factor) if parts > 1 else weight
         else:
             levels = integer.weight[rows] if parts > 1 else integer.weight
-            steps = integer.scale[rows] if parts > 1 else integer.scale
-            scale = _spread(steps.astype(np.float64), levels.shape, axis=1 if layer.kind == "deconv" else 0) * factor
+            steps = (integer.scale[rows] if parts > 1 else integer.scale).astype(np.float64) * factor
         return ExpectedLayer(
             layer=layer,
             first=part * out,
             factor=factor,
             levels=levels,
-            scale=scale,
+            steps=steps,
             weight=weight,
             bias=bias[rows] * factor,
             input=None if wide or integer is None else integer.input,

@@ -230,6 +230,41 @@ def test_a_sealed_fault_is_found_without_the_decision(
         verify(path, checkpoint, device="mil:cpu" if target == "coreml" else "auto")
 
 
+def test_levels_that_mean_two_things_are_found_without_the_decision(
+    checkpoint: Checkpoint, files: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    """Rounded with one zero point, and taken back with another."""
+
+    def change(path: Path) -> None:
+        model = onnx.load(path)
+        (tensor,) = (each for each in model.graph.initializer if each.name == f"{PROJ}.input_zero_point")
+        other = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) + np.uint8(3), "other")
+        model.graph.initializer.append(other)
+        (node,) = (each for each in model.graph.node if each.op_type == "DequantizeLinear" and tensor.name in each.input)
+        node.input[2] = "other"
+        onnx.save(model, path)
+
+    path = seal(copy(files["onnx", "int8"], tmp_path), change)
+    with pytest.raises(VerificationError, match=f"{PROJ}: its input is rounded as"):
+        verify(path, checkpoint)
+
+
+@pytest.mark.parametrize("fault", ["drop_bias", "swap_channels", "transpose"])
+@pytest.mark.parametrize("precision", ["int8", "int8-dynamic"])
+def test_other_sealed_faults_are_found_without_the_decision(
+    precision: str,
+    fault: str,
+    checkpoint: Checkpoint,
+    applied: dict[str, QuantizedModel],
+    files: dict[tuple[str, str], Path],
+    tmp_path: Path,
+) -> None:
+    stored = Stored("onnx", precision, applied[precision].layers[PROJ])
+    path = seal(copy(files["onnx", precision], tmp_path), lambda each: getattr(faults, fault)(each, stored))
+    with pytest.raises(VerificationError, match=f"{PROJ}, channel"):
+        verify(path, checkpoint)
+
+
 def test_a_right_file_passes_with_and_without_its_decision(
     checkpoint: Checkpoint, decided: dict[str, Quantization], files: dict[tuple[str, str], Path]
 ) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgepose.errors import VerificationError
 from edgepose.models import for_export
 from edgepose.models.vitpose import ViTPose
 from edgepose.precision import Precision
@@ -110,6 +111,10 @@ def _integers(module: ViTPose, layer: Layer, parts: tuple[StoredLayer, ...]) -> 
             lows.append(np.minimum(low, 0) * units)
             highs.append(np.maximum(high, 0) * units)
     inputs = parts[0].inputs
+    for each in (levels for part in parts for levels in part.inputs):
+        # Rounding, and back to real numbers, must mean the same.
+        if not np.allclose(_ends(each), _ends(inputs[0]), rtol=1e-5, atol=1e-5 * each.scale):
+            raise VerificationError(f"{layer.name}: its input is rounded as {each} and taken for {inputs[0]}")
     return QuantizedLayer(
         layer=layer,
         weight=np.concatenate(levels, axis),

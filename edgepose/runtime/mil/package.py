@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.artifact.coreml import find_inside, find_model
+from edgepose.artifact.message import Message
 from edgepose.errors import ArtifactError
 from edgepose.runtime.mil.elements import ELEMENT_TYPES, Array, TensorType, decode
-from edgepose.runtime.mil.message import Message
 from edgepose.runtime.mil.weights import read_weight
 
 __all__ = ["Operation", "Program", "read_package"]

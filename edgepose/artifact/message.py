@@ -1,21 +1,23 @@
 """Typed access to the fields of one protobuf message.
 
-Reading the file's own bytes, rather than through coremltools, keeps the evaluator to numpy: importing coremltools takes seconds, writes
-warnings, and its own loader rebuilds the program on the way in.
+Reading the file's own bytes, rather than through onnx or coremltools, keeps this to numpy: importing those takes seconds, and their loaders
+build everything that a file says before anybody can look at it.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgepose.artifact.protobuf import Field, walk
+from edgepose.artifact.protobuf import Allowance, Field, walk
 from edgepose.errors import ArtifactError
-from edgepose.runtime.mil.elements import Array
 
 __all__ = ["Message"]
 
 _VARINT, _BYTES = 0, 2
+_MAX_VARINT_BYTES = 10
 
 
 class Message:
@@ -24,15 +26,17 @@ class Message:
     Args:
         data: the encoded message.
         path: the file that it stands in, for error messages.
+        allowance: how many fields may still be looked at; the messages nested in this one share it.
     """
 
-    __slots__ = ("_data", "_fields", "path")
+    __slots__ = ("_allowance", "_data", "_fields", "path")
 
-    def __init__(self, data: memoryview, path: Path) -> None:
+    def __init__(self, data: memoryview, path: Path, allowance: Allowance | None = None) -> None:
         self.path = path
+        self._allowance = allowance or Allowance()
         self._data = data
         self._fields: dict[int, list[Field]] = {}
-        for field in walk(data, 0, len(data), path):
+        for field in walk(data, 0, len(data), path, self._allowance):
             self._fields.setdefault(field.number, []).append(field)
 
     def __contains__(self, number: int) -> bool:
@@ -53,10 +57,10 @@ class Message:
         for field in self._fields.get(number, ()):
             if field.kind not in (_VARINT, _BYTES):
                 raise self._mismatch(field)
-            values += _varints(self._span(field))
+            values += _varints(self._span(field), self.path)
         return values
 
-    def reals(self, number: int, dtype: str) -> Array:
+    def reals(self, number: int, dtype: str) -> NDArray[Any]:
         """Return a repeated floating-point number, packed or not, as a 1-D array."""
         stored = b"".join(self._span(field) for field in self._fields.get(number, ()) if field.kind != _VARINT)
         if len(stored) % np.dtype(dtype).itemsize:
@@ -83,12 +87,12 @@ class Message:
     def message(self, number: int) -> "Message":
         """Return a nested message, empty where the field is absent; parts that were written separately are merged, as protobuf does."""
         spans = [self._span(field) for field in self._bytes(number)]
-        return Message(spans[0] if len(spans) == 1 else memoryview(b"".join(spans)), self.path)
+        return Message(spans[0] if len(spans) == 1 else memoryview(b"".join(spans)), self.path, self._allowance)
 
     def messages(self, number: int) -> Iterator["Message"]:
         """Yield a repeated nested message."""
         for field in self._bytes(number):
-            yield Message(self._span(field), self.path)
+            yield Message(self._span(field), self.path, self._allowance)
 
     def entries(self, number: int) -> dict[str, "Message"]:
         """Return a map from strings to messages."""
@@ -108,13 +112,19 @@ class Message:
         return ArtifactError(f"{self.path}: not a valid file: field {field.number} has wire type {field.kind}")
 
 
-def _varints(span: memoryview) -> list[int]:
-    values, value, shift = [], 0, 0
-    for byte in span:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            # Negative numbers are stored as the 64-bit two's complement.
-            values.append((value & (1 << 63) - 1) - (value & 1 << 63))
-            value = shift = 0
+def _varints(span: memoryview, path: Path) -> list[int]:
+    """Decode packed numbers; negative ones are stored as the 64-bit two's complement."""
+    stored = np.frombuffer(span, np.uint8)
+    last = np.flatnonzero(stored < 0x80)
+    if not stored.size:
+        return []
+    if not last.size or last[-1] != stored.size - 1:
+        raise ArtifactError(f"{path}: not a valid file: a number is cut short")
+    first = np.concatenate([[0], last[:-1] + 1])
+    lengths = last - first + 1
+    if lengths.max() > _MAX_VARINT_BYTES:
+        raise ArtifactError(f"{path}: not a valid file: a number is too long")
+    place = np.arange(stored.size) - np.repeat(first, lengths)
+    parts = (stored & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64)
+    values: list[int] = np.bitwise_or.reduceat(parts, first).view(np.int64).tolist()
     return values

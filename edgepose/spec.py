@@ -32,6 +32,8 @@ __all__ = [
 SPEC_VERSION = 1
 HEATMAP_STRIDE = 4
 MAX_INPUT_SIDE = 4096
+MAX_DIM = 8192
+MAX_DEPTH = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,11 @@ class Architecture:
     def __post_init__(self) -> None:
         if min(self.dim, self.depth, self.heads) < 1 or self.dim % self.heads:
             raise SpecError(f"architecture has dim {self.dim}, depth {self.depth}, heads {self.heads}; heads must divide dim")
+        # ViTPose-H has 1280 channels and 32 blocks of 16 heads; nobody waits for a model to be made of a number out of a hostile file.
+        if self.dim > MAX_DIM or self.depth > MAX_DEPTH:
+            raise SpecError(f"architecture has dim {self.dim} and depth {self.depth}; allowed: up to {MAX_DIM} and {MAX_DEPTH}")
+        if not 0 < self.layer_norm_eps < 1:
+            raise SpecError(f"architecture has layer_norm_eps {self.layer_norm_eps}; allowed: between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

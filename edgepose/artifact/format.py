@@ -1,8 +1,11 @@
 """The seam between the formats and the code that opens and seals them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from edgepose.spec import ModelSpec
 
 __all__ = ["MAX_DOCUMENT_BYTES", "SEAL_KEY", "SPEC_KEY", "UNSEALED", "Format", "Location"]
 
@@ -54,6 +57,17 @@ class Format(Protocol):
 
         Raises:
             ArtifactError: the file's structure is broken.
+        """
+        ...
+
+    def check(self, path: Path, files: Sequence[Path], spec: ModelSpec) -> None:
+        """Make sure that the file holds the network that its spec describes, and names nothing outside of ``files``.
+
+        Called when the content hash has been checked, and before any runtime sees the file.
+
+        Raises:
+            ArtifactError: it doesn't.
+            SpecError: the spec describes a network that is too large.
         """
         ...
 

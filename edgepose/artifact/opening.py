@@ -45,10 +45,11 @@ class Artifact:
 
 
 def open_artifact(path: str | Path) -> Artifact:
-    """Recognise a model file by its content, read its spec and check its content hash.
+    """Recognise a model file by its content, check its content hash, read its spec and compare what it holds with that.
 
     Raises:
-        ArtifactError: there is no such file, it is of no known format, carries no spec, or its spec can't be read.
+        ArtifactError: there is no such file, it is of no known format, carries no spec, its spec can't be read or describes another network
+            than it holds, or it names files, operators or sizes that no file of edgepose has.
         IntegrityError: its bytes have changed since it was sealed.
     """
     path = Path(path)
@@ -63,6 +64,7 @@ def open_artifact(path: str | Path) -> Artifact:
             )
         sha256 = seal.check(path, files, location)
         spec = ModelSpec.from_json(location.spec, where="the embedded spec")
+        found.check(path, files, spec)
     except SpecError as error:
         raise ArtifactError(f"{path}: {error}") from None
     except OSError as error:

@@ -2,17 +2,20 @@
 
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgepose.artifact.format import MAX_DOCUMENT_BYTES, UNSEALED, Location
+from edgepose.artifact.openvino_graph import check_openvino
 from edgepose.errors import ArtifactError
+from edgepose.spec import ModelSpec
 
 __all__ = ["OpenVINOFormat"]
 
 _ENTRY = re.compile(rb'<edgepose>\s*<sha256 value="([0-9a-f]{64})"\s*/>\s*<spec value="([^"<]*)"\s*/>\s*</edgepose>\s*')
 _MODEL_RT_INFO_END = re.compile(rb"</rt_info>\s*</net>\s*$")
 _NET_END = re.compile(rb"</net>\s*$")
-_MAX_XML_BYTES = 256 << 20
+_MAX_XML_BYTES = 32 << 20
 
 
 class OpenVINOFormat:
@@ -45,6 +48,10 @@ class OpenVINOFormat:
         except UnicodeDecodeError:
             raise ArtifactError(f"{path}: the embedded spec is damaged") from None
         return Location(carrier=path, spec=text, seal=found[0].start(1))
+
+    def check(self, path: Path, files: Sequence[Path], spec: ModelSpec) -> None:
+        """Read the graph."""
+        check_openvino(path, self._read(path), files[1], spec)
 
     def write(self, path: Path, spec: str) -> None:
         """Put the entries at the end of the model's ``rt_info``."""

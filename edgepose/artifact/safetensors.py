@@ -3,13 +3,16 @@
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgepose.artifact.format import MAX_DOCUMENT_BYTES, SEAL_KEY, SPEC_KEY, UNSEALED, Location
+from edgepose.artifact.safetensors_header import check_tensors
 from edgepose.document import parse_json
 from edgepose.errors import ArtifactError, SpecError
 from edgepose.files import staged_file
+from edgepose.spec import ModelSpec
 
 __all__ = ["SafetensorsFormat"]
 
@@ -48,6 +51,12 @@ class SafetensorsFormat:
         if len(text) > MAX_DOCUMENT_BYTES:
             raise ArtifactError(f"{path}: the embedded spec has {len(text)} bytes; allowed: {MAX_DOCUMENT_BYTES}")
         return Location(carrier=path, spec=text, seal=_LENGTH_BYTES + seals[0].start(1))
+
+    def check(self, path: Path, files: Sequence[Path], spec: ModelSpec) -> None:
+        """Compare names and shapes of the tensors with the network that the spec describes."""
+        del files
+        header = self._header(path)
+        check_tensors(path, header, path.stat().st_size - _LENGTH_BYTES - len(header), spec)
 
     def write(self, path: Path, spec: str) -> None:
         """Replace the metadata entries; the file is rewritten beside and renamed."""

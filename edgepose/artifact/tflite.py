@@ -4,11 +4,15 @@ Interpreters ignore what follows the flatbuffer, and ``zipfile`` (or ``unzip``) 
 place in a zip that no checksum of its own covers.
 """
 
+import mmap
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgepose.artifact.format import MAX_DOCUMENT_BYTES, SEAL_KEY, UNSEALED, Location
+from edgepose.artifact.tflite_graph import check_tflite
 from edgepose.errors import ArtifactError
+from edgepose.spec import ModelSpec
 
 __all__ = ["TFLiteFormat"]
 
@@ -52,6 +56,15 @@ class TFLiteFormat:
         if not comment.startswith(_COMMENT) or len(comment) != len(_COMMENT) + len(UNSEALED):
             raise ArtifactError(f"{path}: the content hash in it is damaged")
         return Location(carrier=path, spec=text, seal=path.stat().st_size - len(UNSEALED))
+
+    def check(self, path: Path, files: Sequence[Path], spec: ModelSpec) -> None:
+        """Read the flatbuffer in front of the zip."""
+        del files
+        with zipfile.ZipFile(path) as archive:
+            end = archive.getinfo(_MEMBER).header_offset
+        with path.open("rb") as stream:
+            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        check_tflite(path, memoryview(content)[:end], spec)
 
     def write(self, path: Path, spec: str) -> None:
         """Append the zip, after cutting off one that is there."""

@@ -155,7 +155,7 @@ def test_openvino_weights_that_are_too_short_are_refused(artifacts, tmp_path, le
     weights = path.with_suffix(".bin")
     weights.write_bytes(weights.read_bytes()[:left])
     embed_spec(path, artifacts.spec)
-    with pytest.raises(ArtifactError, match=r"tiny\.xml: OpenVINO can't read the model: .*weights"):
+    with pytest.raises(ArtifactError, match=r"tiny\.xml: .*the weights have .*cut short"):
         load(path)
 
 

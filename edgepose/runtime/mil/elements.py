@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ELEMENT_TYPES", "Array", "ElementType", "TensorType", "decode", "unpack"]
+__all__ = ["ELEMENT_TYPES", "Array", "ElementType", "TensorType", "decode", "stored_bytes", "unpack"]
 
 Array = NDArray[Any]
 
@@ -87,13 +87,17 @@ def decode(stored: NDArray[np.uint8], kind: TensorType) -> Array:
         ValueError: the number of bytes doesn't fit the type.
     """
     shape = tuple(size or 0 for size in kind.shape)
-    count = math.prod(shape)
-    needed = -(-count * kind.element.bits // 8)
+    count, needed = math.prod(shape), stored_bytes(kind)
     if stored.size != needed:
         raise ValueError(f"{kind} takes {needed} bytes, and {stored.size} are stored")
     if kind.element.bits < 8:
         return unpack(stored, kind.element.bits, count, signed=kind.element.dtype.kind == "i").reshape(shape)
     return stored.view(kind.element.dtype).reshape(shape)
+
+
+def stored_bytes(kind: TensorType) -> int:
+    """Return how many bytes a value takes in a file."""
+    return -(-math.prod(size or 0 for size in kind.shape) * kind.element.bits // 8)
 
 
 def unpack(stored: NDArray[np.uint8], bits: int, count: int, *, signed: bool) -> Array:

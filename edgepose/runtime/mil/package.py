@@ -4,7 +4,7 @@ Nothing is simplified, folded or rewritten on the way. Messages and field number
 ``MIL.proto`` in ``mlmodel/format`` of apple/coremltools, BSD-3-Clause.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,11 @@ from edgepose.runtime.mil.weights import read_weight
 
 __all__ = ["Operation", "Program", "read_package"]
 
+ReadWeight = Callable[[Path, int, TensorType], Array]
+
+# Fields by message; an operation's blocks (field 4) would be the bodies of loops and conditions.
+_MODEL_FIELDS, _PROGRAM_FIELDS, _FUNCTION_FIELDS = {1, 2, 502}, {1, 2, 3, 4}, {1, 2, 3, 4}
+_BLOCK_FIELDS, _OPERATION_FIELDS = {1, 2, 3, 4}, {1, 2, 3, 5}
 _MAX_MODEL_BYTES = 1 << 31  # protobuf's own limit
 _ML_PROGRAM = 502
 _MODEL_KINDS = {202: "pipeline", 303: "neuralNetworkRegressor", 403: "neuralNetworkClassifier", 500: "neuralNetwork"}
@@ -65,12 +70,13 @@ class Program:
     metadata: Mapping[str, str]
 
 
-def read_package(package: Path, operators: Collection[str]) -> Program:
+def read_package(package: Path, operators: Collection[str], weights: ReadWeight = read_weight) -> Program:
     """Read an ``.mlpackage`` folder.
 
     Args:
         package: the folder.
         operators: the operation types that the reader may return.
+        weights: reads a value from a weight file; ``check_weight`` where the values themselves aren't needed.
 
     Raises:
         ArtifactError: it isn't a package, is damaged or incomplete, holds another kind of model or several functions, refers to a file
@@ -86,36 +92,50 @@ def read_package(package: Path, operators: Collection[str]) -> Program:
     if _ML_PROGRAM not in model:
         kinds = [_MODEL_KINDS.get(number, f"model type {number}") for number in model.field_numbers() if number >= _FIRST_MODEL_KIND]
         raise ArtifactError(f"{path}: holds {', '.join(kinds) or 'no model'}; expected an ML program (mlProgram)")
-    functions = model.message(_ML_PROGRAM).entries(2)
+    _expect(model, _MODEL_FIELDS, "the model")
+    program = model.message(_ML_PROGRAM)
+    _expect(program, _PROGRAM_FIELDS, "the program")
+    functions = program.entries(2)
     if len(functions) != 1:
         raise ArtifactError(f"{path}: holds {len(functions)} functions ({', '.join(functions)}); expected one")
     (function,) = functions.values()
+    _expect(function, _FUNCTION_FIELDS, "the function")
     inputs = {value.text(1): _type(value.message(2), value.text(1)) for value in function.messages(1)}
     opset = function.text(2)
     block = function.entries(3).get(opset)
     if block is None:
         raise ArtifactError(f"{path}: its function has no body for its operation set {opset!r}")
+    _expect(block, _BLOCK_FIELDS, "the function's body")
     description = model.message(2)
     return Program(
         inputs=inputs,
         ranges={feature.text(1): ranges for feature in description.messages(1) if (ranges := _ranges(feature))},
         outputs=tuple(block.texts(2)),
-        operations=tuple(_operation(message, operators) for message in block.messages(3)),
+        operations=tuple(_operation(message, operators, weights) for message in block.messages(3)),
         metadata={entry.text(1): entry.text(2) for entry in description.message(100).messages(100)},
     )
 
 
-def _operation(message: Message, operators: Collection[str]) -> Operation:
+def _operation(message: Message, operators: Collection[str], weights: ReadWeight) -> Operation:
+    _expect(message, _OPERATION_FIELDS, "an operation")
     operator, attributes = message.text(1), message.entries(5)
-    name = str(_value(attributes.pop("name"))) if "name" in attributes else ", ".join(value.text(1) for value in message.messages(3))
+    name = (
+        str(_value(attributes.pop("name"), weights)) if "name" in attributes else ", ".join(value.text(1) for value in message.messages(3))
+    )
     if operator not in operators:
         known = ", ".join(sorted(operators))
         raise ArtifactError(f"{message.path}: operator {operator!r} (named {name!r}) isn't supported; supported: {known}")
-    arguments: dict[str, tuple[str | Array, ...]] = {key: (_value(value),) for key, value in attributes.items()}
+    arguments: dict[str, tuple[str | Array, ...]] = {key: (_value(value, weights),) for key, value in attributes.items()}
     for key, argument in message.entries(2).items():
-        arguments[key] = tuple(binding.text(1) if 1 in binding else _value(binding.message(2)) for binding in argument.messages(1))
+        arguments[key] = tuple(binding.text(1) if 1 in binding else _value(binding.message(2), weights) for binding in argument.messages(1))
     outputs = tuple((value.text(1), _type(value.message(2), value.text(1))) for value in message.messages(3))
     return Operation(operator=operator, name=name, arguments=arguments, outputs=outputs)
+
+
+def _expect(message: Message, fields: set[int], what: str) -> None:
+    unknown = sorted(set(message.field_numbers()) - fields)
+    if unknown:
+        raise ArtifactError(f"{message.path}: {what} has the field(s) {', '.join(map(str, unknown))}, which aren't supported")
 
 
 def _type(message: Message, name: str) -> TensorType:
@@ -134,7 +154,7 @@ def _type(message: Message, name: str) -> TensorType:
     return TensorType(ELEMENT_TYPES[number], shape)
 
 
-def _value(message: Message) -> Array:
+def _value(message: Message, weights: ReadWeight) -> Array:
     kind = _type(message.message(2), "a constant")
     if None in kind.shape:
         raise ArtifactError(f"{message.path}: damaged: a constant has the unknown shape {kind}")
@@ -143,7 +163,7 @@ def _value(message: Message) -> Array:
         name = blob.text(1)
         if not name.startswith(_MODEL_FOLDER):
             raise ArtifactError(f"{message.path}: names the weight file {name!r}; expected {_MODEL_FOLDER}…")
-        return read_weight(find_inside(message.path.parent, name.removeprefix(_MODEL_FOLDER), message.path), blob.integer(2), kind)
+        return weights(find_inside(message.path.parent, name.removeprefix(_MODEL_FOLDER), message.path), blob.integer(2), kind)
     tensor = message.message(3).message(1)
     try:
         return _immediate(tensor, kind)

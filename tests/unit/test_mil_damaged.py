@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mil_packages import ct, noise, save_convolution
+from mil_packages import IOS17, ct, mb, noise, save, save_convolution
 
 from edgepose.errors import ArtifactError, EdgePoseError, InputError
 from edgepose.runtime.mil import MilProgram
@@ -273,3 +273,49 @@ def test_random_damage_gives_no_other_error(package: Path) -> None:
         except EdgePoseError:
             failures += 1
     assert failures > 100
+
+
+def budget_case(function: Any, folder: Path) -> Path:
+    program = mb.program(input_specs=[mb.TensorSpec((1, 3, 16, 16))], opset_version=IOS17)(function)
+    return save(folder / "bomb.mlpackage", program)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: mb.tile(x=x, reps=[1, 1, 4096, 4096]),
+        lambda x: mb.resize_bilinear(x=x, target_size_height=65536, target_size_width=65536),
+        lambda x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=4096, scale_factor_width=4096),
+        lambda x: mb.upsample_bilinear(x=x, scale_factor_height=4096.0, scale_factor_width=4096.0),
+        lambda x: mb.conv(x=x, weight=noise(4, 3, 3, 3), pad_type="custom", pad=[20000] * 4),
+        lambda x: mb.add(x=x, y=np.zeros((2000, 1, 1, 1, 1), np.float32)),
+        lambda x: mb.matmul(x=mb.reshape(x=x, shape=[768, 1]), y=noise(1, 1_000_000)),
+        lambda x: mb.gather(x=x, indices=np.zeros(2_000_000, np.int32), axis=0),
+    ],
+    ids=["tile", "resize", "nearest", "bilinear", "conv", "broadcast", "matmul", "gather"],
+)
+def test_a_program_that_would_fill_memory_is_stopped_before(function: Any, tmp_path: Path) -> None:
+    program = MilProgram.read(budget_case(function, tmp_path), memory_bytes=1 << 22)
+    with pytest.raises(ArtifactError, match=r"bomb\.mlpackage: operator .*it takes \d+ MiB, and \d are left"):
+        program.run({"x": noise(1, 3, 16, 16)})
+
+
+def test_doubling_again_and_again_is_stopped(tmp_path: Path) -> None:
+    def double(x: Any) -> Any:
+        for _ in range(24):
+            x = mb.concat(values=[x, x], axis=2)
+        return x
+
+    program = MilProgram.read(budget_case(double, tmp_path), memory_bytes=1 << 24)
+    with pytest.raises(ArtifactError, match="operator concat .*MiB"):
+        program.run({"x": noise(1, 3, 16, 16)})
+
+
+def test_a_larger_batch_may_take_more(tmp_path: Path) -> None:
+    """The allowance is for each item."""
+    program = mb.program(input_specs=[mb.TensorSpec((8, 3, 16, 16))], opset_version=IOS17)(lambda x: mb.tile(x=x, reps=[1, 1, 2, 2]))
+    package = save(tmp_path / "batch.mlpackage", program)
+    needed = 4 * 8 * 3 * 16 * 16 * 5
+    assert MilProgram.read(package, memory_bytes=needed // 8 + 1).run({"x": noise(8, 3, 16, 16)})
+    with pytest.raises(ArtifactError, match="tile"):
+        MilProgram.read(package, memory_bytes=needed // 8 - 100).run({"x": noise(8, 3, 16, 16)})

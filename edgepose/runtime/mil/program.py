@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from edgepose.errors import ArtifactError, InputError
 from edgepose.runtime.mil.elements import Array, TensorType
+from edgepose.runtime.mil.memory import MAX_BYTES_PER_ITEM, count_elements
 from edgepose.runtime.mil.operators import OPERATORS, Call
 from edgepose.runtime.mil.package import Operation, Program, read_package
 
 __all__ = ["MilProgram", "TensorInfo"]
 
 _CONST = "const"
+_ELEMENT_BYTES = 4
+"""Of what operators compute in; stored types are at most as wide, but for a few integers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,8 @@ class MilProgram:
     """A Core ML program, ready to run: the reference against which converted packages are verified on every operating system.
 
     Each operator computes in fp32 or better and its results are rounded to the type that the file declares, as Core ML does on a CPU: fp16
-    values between operators, wider sums inside them. Values are freed after their last use. Safe to use from several threads at once.
+    values between operators, wider sums inside them. Values are freed after their last use, and an operation that would take more memory
+    than is allowed isn't begun. Safe to use from several threads at once.
 
     Attributes:
         package: the folder that it was read from.
@@ -58,8 +62,9 @@ class MilProgram:
         metadata: the user-defined metadata of the package.
     """
 
-    def __init__(self, package: Path, program: Program) -> None:
+    def __init__(self, package: Path, program: Program, memory_bytes: int = MAX_BYTES_PER_ITEM) -> None:
         self.package = package
+        self._memory_bytes = memory_bytes
         self.metadata = dict(program.metadata)
         self.operators = Counter(operation.operator for operation in program.operations)
         self._constants: dict[str, Array] = {}
@@ -69,14 +74,18 @@ class MilProgram:
         self.outputs = tuple(_info(name, self._types[name], None) for name in program.outputs)
 
     @classmethod
-    def read(cls, package: str | Path) -> "MilProgram":
+    def read(cls, package: str | Path, *, memory_bytes: int = MAX_BYTES_PER_ITEM) -> "MilProgram":
         """Read a saved ``.mlpackage``.
+
+        Args:
+            package: the folder.
+            memory_bytes: how much all values of a run may take together, for each item of the input's first dimension.
 
         Raises:
             ArtifactError: it is damaged, incomplete, no ML program of one function, or uses an operator that isn't supported.
         """
         package = Path(package)
-        return cls(package, read_package(package, {*OPERATORS, _CONST}))
+        return cls(package, read_package(package, {*OPERATORS, _CONST}), memory_bytes)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
         """Evaluate the program.
@@ -91,11 +100,14 @@ class MilProgram:
             InputError: an input is missing, unknown, or of another shape.
             ArtifactError: an operator can't be evaluated, or its result isn't what the file declares.
         """
-        values = self._constants | self._bind(inputs)
+        bound = self._bind(inputs)
+        budget = self._memory_bytes * max([1, *(len(value) for value in bound.values() if value.ndim)])
+        values = self._constants | bound
         # Overflow to infinity is a result like any other: the comparison with the original model shows it.
         with np.errstate(all="ignore"):
             for step in self._steps:
-                values.update(self._evaluate(step.operation, values))
+                live = sum(value.nbytes for name, value in values.items() if name not in self._constants)
+                values.update(self._evaluate(step.operation, values, budget - live))
                 for name in step.released:
                     del values[name]
         return {info.name: np.array(values[info.name], order="C") for info in self.outputs}
@@ -151,17 +163,21 @@ class MilProgram:
             bound[info.name] = array.astype(self._types[info.name].element.dtype, copy=False)
         return bound
 
-    def _evaluate(self, operation: Operation, values: Mapping[str, Array]) -> dict[str, Array]:
+    def _evaluate(self, operation: Operation, values: Mapping[str, Array], free_bytes: int) -> dict[str, Array]:
         arguments = {
             parameter: tuple(values[value] if isinstance(value, str) else value for value in given)
             for parameter, given in operation.arguments.items()
         }
         kinds = tuple(kind for _, kind in operation.outputs)
+        call = Call(arguments=arguments, outputs=kinds)
         try:
-            found = OPERATORS[operation.operator](Call(arguments=arguments, outputs=kinds))
+            needed = _ELEMENT_BYTES * count_elements(operation.operator, call)
+            if needed > free_bytes:
+                raise ValueError(f"it takes {needed >> 20} MiB, and {max(0, free_bytes) >> 20} are left")
+            found = OPERATORS[operation.operator](call)
             results = (found,) if isinstance(found, np.ndarray | np.generic) else tuple(found)
             rounded = [np.asarray(result).astype(kind.element.dtype, copy=False) for result, kind in zip(results, kinds, strict=True)]
-        except (ValueError, IndexError, TypeError, ArithmeticError, MemoryError) as error:
+        except (ValueError, IndexError, KeyError, TypeError, ArithmeticError, MemoryError) as error:
             raise ArtifactError(f"{self.package}: operator {operation.operator} {operation.name!r} can't be evaluated: {error}") from error
         for (name, kind), result in zip(operation.outputs, rounded, strict=True):
             if not kind.holds(result.shape):

@@ -150,17 +150,18 @@ class _External:
     def check(self, tensor: Message, stored_bytes: int) -> None:
         """Look where a tensor's values stand."""
         entries = {entry.text(1): entry.text(2) for entry in tensor.messages(_EXTERNAL_DATA)}
+        shown = tensor.text(8)[:100]
         name, allowed = entries.get("location", ""), self._path.name + ".data"
         if name != allowed or self._file is None:
             raise ArtifactError(
-                f"{self._path}: its tensor {tensor.text(8)!r} stands in the file {name!r}; the only one that belongs to it is {allowed!r}, "
+                f"{self._path}: its tensor {shown!r} stands in the file {name[:200]!r}; the only one that belongs to it is {allowed!r}, "
                 f"{'which isn’t there' if self._file is None else 'whose bytes are hashed with it'}"
             )
         offset, length = (entries.get(key, default) for key, default in (("offset", "0"), ("length", str(stored_bytes))))
         if not (offset.isascii() and offset.isdecimal() and length.isascii() and length.isdecimal()):
-            raise ArtifactError(f"{self._path}: damaged: tensor {tensor.text(8)!r} is at {offset!r}, of {length!r} bytes")
+            raise ArtifactError(f"{self._path}: damaged: tensor {shown!r} is at {offset[:50]!r}, of {length[:50]!r} bytes")
         if len(offset) > _MAX_LIST or int(length[:_MAX_LIST]) != stored_bytes or int(offset) + stored_bytes > self._size:
-            raise ArtifactError(f"{self._path}: damaged: tensor {tensor.text(8)!r} doesn't fit in {name}, which has {self._size} bytes")
+            raise ArtifactError(f"{self._path}: damaged: tensor {shown!r} doesn't fit in {name}, which has {self._size} bytes")
 
 
 def _add_constant(tensor: Message, tally: Tally, external: _External) -> None:

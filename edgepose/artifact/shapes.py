@@ -35,6 +35,7 @@ __all__ = [
 Shape = tuple[int, ...]
 MAX_DIMENSIONS = 8
 _MAX_WINDOW = 64
+_MAX_MESSAGE = 600
 MAX_SMALL_ELEMENTS = 64
 """Constants of up to this many elements are read: shapes, axes, factors."""
 
@@ -84,12 +85,14 @@ class Tally:
             ArtifactError: nothing before has defined it.
         """
         if name not in self._values:
-            raise ArtifactError(f"{self.path}: damaged: an operator uses {name!r}, which nothing before it computes")
+            raise self.refuse(f"an operator uses {name!r}, which nothing before it computes")
         return self._values[name]
 
     def refuse(self, what: str) -> ArtifactError:
         """Return the error that says what is wrong with the graph."""
-        return ArtifactError(f"{self.path}: not a graph that edgepose wrote: {what}")
+        # Names out of the file may be of any length.
+        shown = what if len(what) <= _MAX_MESSAGE else f"{what[: _MAX_MESSAGE // 2]} … {what[-_MAX_MESSAGE // 2 :]}"
+        return ArtifactError(f"{self.path}: not a graph that edgepose wrote: {shown}")
 
     def add_input(self, name: str | int, shape: Shape) -> None:
         """Define the graph's input."""
@@ -179,7 +182,7 @@ class Tally:
 
     def _define(self, name: str | int, value: Value) -> None:
         if name in self._values:
-            raise ArtifactError(f"{self.path}: damaged: {name!r} is defined twice")
+            raise self.refuse(f"{name!r} is defined twice")
         self._values[name] = value
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from edgepose.cli.isolation import add_untrusted_option
 from edgepose.cli.options import add_json_option
 from edgepose.cli.parity import format_error, format_runtime, format_shift
 from edgepose.cli.table import format_bytes
@@ -19,6 +20,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("artifact", nargs="?", metavar="ARTIFACT", help="a file that edgepose wrote (default: the model in the package)")
     add_json_option(parser)
+    add_untrusted_option(parser)
     return parser
 
 
@@ -26,8 +28,10 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from edgepose.artifact import open_artifact
     from edgepose.assets import DEFAULT_MODEL
+    from edgepose.runtime.untrusted import inspect_untrusted
 
-    artifact = open_artifact(options.artifact or DEFAULT_MODEL)
+    path = options.artifact or DEFAULT_MODEL
+    artifact = inspect_untrusted(path) if options.untrusted else open_artifact(path)
     spec = artifact.spec
     if options.json:
         facts = {"path": str(artifact.path), "format": artifact.format, "size_bytes": artifact.size_bytes, "sha256": artifact.sha256}

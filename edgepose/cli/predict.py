@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepose.cli.isolation import add_untrusted_option
 from edgepose.cli.options import add_device_options, add_json_option, add_max_pixels_option, score
 from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
@@ -44,6 +45,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--min-score", type=score, default=0.3, metavar="S", help="draw keypoints from this score on (default: 0.3)")
     add_max_pixels_option(parser)
     add_device_options(parser)
+    add_untrusted_option(parser)
     add_json_option(parser)
     return parser
 
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         boxes.check_names(options.images)
     results: list[dict[str, Any]] = []
     failed = 0
-    with load(options.artifact, options.device, options.threads, dict(options.option)) as session:
+    with load(options.artifact, options.device, options.threads, dict(options.option), untrusted=options.untrusted) as session:
         estimator = PoseEstimator(session, flip_test=options.flip_test)
         with Progress(len(options.images)) as progress:
             for image, name in zip(options.images, names, strict=True):

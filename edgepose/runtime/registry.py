@@ -14,6 +14,7 @@ from edgepose.errors import DeviceError, MissingDependencyError
 from edgepose.runtime.profile import Profile, ProfilingRuntime
 from edgepose.runtime.request import DeviceRequest
 from edgepose.runtime.session import Engine, Session, loading
+from edgepose.runtime.untrusted import UntrustedLimits, load_untrusted
 
 __all__ = ["RUNTIMES", "Runtime", "RuntimeEntry", "RuntimeReport", "list_runtimes", "load", "profile"]
 
@@ -99,6 +100,8 @@ def load(
     threads: int | None = None,
     options: Mapping[str, str] | None = None,
     streams: int | None = 1,
+    *,
+    untrusted: bool | UntrustedLimits = False,
 ) -> Session:
     """Open a model file on a runtime.
 
@@ -111,13 +114,17 @@ def load(
         options: settings passed to the runtime as they are, such as ``{"PERFORMANCE_HINT": "THROUGHPUT"}`` for OpenVINO.
         streams: calls that should run at the same time, sharing the threads; 1 gives the lowest latency, ``None`` leaves it to the
             runtime, for throughput. ``info.streams`` says what it became.
+        untrusted: open and run the file in a process of its own, with limits on memory, time and files, without network; on Linux, on the
+            CPU. ``True`` takes the default limits. See SECURITY.md.
 
     Raises:
-        ArtifactError: the file can't be used; see ``open_artifact``.
+        ArtifactError: the file can't be used; see ``open_artifact``. Or its own process died, or took too long.
         DeviceError: the runtime or device isn't on this machine, or runs fewer calls at once; the message names what there is.
         InputError: a malformed device string, or an option that the runtime doesn't know.
     """
     request = DeviceRequest.parse(device, threads=threads, options=options, streams=streams)
+    if untrusted:
+        return load_untrusted(path, request, untrusted if isinstance(untrusted, UntrustedLimits) else None)
     artifact = open_artifact(path)
     with loading():
         session = Session(_choose(artifact, request).open(artifact, request), artifact.spec)

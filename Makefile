@@ -2,15 +2,17 @@
 # make test    ruff, mypy and pytest
 # make bench   the measurements of benchmarks/README.md
 # make lint    ruff and mypy alone
+# make fuzz    changed files of every kind for MINUTES=10, see SECURITY.md; what fails is kept in fuzz-results
 # Each sets up what it needs in .venv with Python 3.11 or later (PYTHON=python3.12 chooses another).
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+MINUTES ?= 10
 
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench lint fuzz clean
 
 demo: $(VENV)/convert.done
 	$(BIN)/edgepose convert --to openvino,onnx,litert,coreml --precision fp32,fp16 --out $(DEMO)/models
@@ -23,6 +25,9 @@ lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: $(VENV)/dev.done
+	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) --workers 2
 
 bench: $(VENV)/bench.done
 	$(BIN)/python -m edgepose_benchmarks --write benchmarks/README.md

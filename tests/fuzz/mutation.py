@@ -9,6 +9,7 @@ from typing import Any
 __all__ = ["mutate_bytes", "mutate_document", "mutate_json", "mutate_protobuf", "mutate_xml", "pick_integer"]
 
 _LEAF_BYTES = 50_000
+_REPEATED_LETTERS = 200
 _NUMBERS = (0, 1, 2, 3, 7, 8, 16, 64, 127, 128, 255, 256, 1000, 4096, 65535, 65536, 1 << 20, 1 << 24, 1 << 30)
 _LARGE = ((1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 40, 1 << 62, (1 << 63) - 1)
 _TEXTS = (
@@ -158,7 +159,8 @@ def mutate_document(chance: random.Random, document: Any) -> Any:
             return [*document[:index], mutate_document(chance, document[index]), *document[index + 1 :]]
         if kind < 0.75:
             return document[:index] + document[index + 1 :]
-        return document + [document[index]] * chance.choice((1, 2, 2000))
+        # Many small ones: a file of megabytes takes its time, and rightly.
+        return document + [document[index]] * (chance.choice((1, 2, 2000)) if len(str(document[index])) < _REPEATED_LETTERS else 1)
     if isinstance(document, int) and not isinstance(document, bool) and chance.random() < 0.7:
         return pick_integer(chance, document)
     if isinstance(document, float) and chance.random() < 0.5:

@@ -1,6 +1,7 @@
 """Each kind of file: how a case is made of a valid one, sealed again, and opened."""
 
 import json
+import os
 import random
 import shutil
 import zipfile
@@ -348,12 +349,12 @@ def _open_model(path: Path) -> str:
     if not all(line.isprintable() for line in shown.getvalue().split("\n")):
         raise AssertionError("edgepose info prints what isn't printable")
     try:
-        with load(path, "cpu", threads=1) as session:
+        with load(path, "cpu", threads=None if path.is_dir() else 1) as session:
             crops = np.random.default_rng(0).standard_normal((1, *session.spec.input_shape)).astype(np.float32)
             heatmaps = session.run(crops)
     except EdgePoseError as error:
         return f"{type(error).__name__}: {error}"
-    return f"ran, mean {float(np.nanmean(heatmaps)):.3g}"
+    return f"ran: mean {float(np.nanmean(heatmaps)):.3g}"
 
 
 def _open_checkpoint(path: Path) -> str:
@@ -460,6 +461,8 @@ def open_case(subject: Subject, path: Path) -> str:
     """
     from edgepose.errors import EdgePoseError
 
+    if "FUZZ_TEST_BREAK" in os.environ:  # for the test of the fuzzer itself
+        raise RuntimeError("broken on purpose")
     try:
         return subject.open(path)
     except EdgePoseError as error:

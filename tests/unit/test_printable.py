@@ -13,7 +13,7 @@ from edgepose.evaluation.card import format_card
 from edgepose.printable import PrintableFormatter, markdown_code, markdown_string, markdown_text, printable
 from edgepose.spec import Provenance
 
-HOSTILE = "\x1b]0;owned\x07\x1b[2J<script>alert(1)</script>\nverified   yes\r| `x` | \u202e \ud800 \x9b31m"
+HOSTILE = "\x1b]0;owned\x07\x1b[2J<script>alert(1)</script>\nverified   yes\r| `x` | \u202e \x9b31m"
 
 
 @pytest.mark.parametrize(

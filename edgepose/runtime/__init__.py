@@ -6,5 +6,6 @@
 
 from edgepose.runtime.registry import list_runtimes, load
 from edgepose.runtime.session import Session, SessionInfo
+from edgepose.runtime.untrusted import UntrustedLimits
 
-__all__ = ["Session", "SessionInfo", "list_runtimes", "load"]
+__all__ = ["Session", "SessionInfo", "UntrustedLimits", "list_runtimes", "load"]

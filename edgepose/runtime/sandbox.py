@@ -16,7 +16,7 @@ from typing import Any
 
 from edgepose.runtime import frames
 
-__all__ = ["FILTERED_MACHINES", "main"]
+__all__ = ["FILTERED_MACHINES", "allow_seconds", "main"]
 
 _MAX_OPEN_FILES = 256
 _MAX_MESSAGE = 4000

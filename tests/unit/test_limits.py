@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import resource
 import time
 from xml.etree import ElementTree
 
@@ -18,6 +17,8 @@ from edgepose.artifact.protobuf import message
 from edgepose.errors import ArtifactError, SpecError
 from edgepose.models.vitpose import ViTPose, VitPoseConfig
 from edgepose.spec import Architecture, InputSpec
+
+resource = pytest.importorskip("resource", reason="memory is measured as Unix does")
 
 PUBLISHED = {"ti": (192, 12, 3), "s": (384, 12, 12), "b": (768, 12, 12), "l": (1024, 24, 16), "h": (1280, 32, 16)}
 

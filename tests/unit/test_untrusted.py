@@ -1,10 +1,12 @@
 """``load(untrusted=True)``: the same results from a process that can do little, and a clear error when it ends."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,7 +129,8 @@ PROBE = """
 """
 
 
-@pytest.mark.skipif(os.uname().machine not in FILTERED_MACHINES, reason="the filter knows other machines")
+@pytest.mark.skipif(platform.machine() not in FILTERED_MACHINES, reason="the filter knows other machines")
+@pytest.mark.skipif(not Path("/proc/sys/kernel/seccomp/actions_avail").exists(), reason="this kernel has no filters")
 def test_a_child_can_change_nothing(tmp_path):
     target = tmp_path / "target"
     target.write_text("untouched")
@@ -138,8 +141,6 @@ def test_a_child_can_change_nothing(tmp_path):
         check=True,
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
     )
-    if probe.stdout.endswith("False\n"):
-        pytest.skip("this system lets nobody install a filter")
     assert probe.stdout == "untouched True\n"
     assert sorted(tmp_path.iterdir()) == [target]
 

@@ -110,14 +110,26 @@ def _add(operation: "Operation", tally: Tally) -> None:
     try:
         rule = OPERATORS[operation.operator] if operation.operator != _CONST else _no_constant
         found, multiplications = rule(_Call(operation, tally))
-        if operation.operator == "softmax":
-            tally.add_attention(found[0])
+        _check_meaning(operation.operator, _Call(operation, tally), found[0], tally)
     except (ValueError, OverflowError, IndexError, TypeError) as error:
         raise tally.refuse(f"operator {operation.operator} {operation.name!r}: {error}") from None
     for (name, kind), shape in zip(operation.outputs, found, strict=False):
         if not kind.holds(shape):
             raise tally.refuse(f"operator {operation.operator} gives {name!r} the shape {shape}, and it is declared as {kind}")
     tally.add_results(operation.operator, names, found, multiplications=multiplications)
+
+
+def _check_meaning(operator: str, call: _Call, shape: Shape, tally: Tally) -> None:
+    """What shapes don't show: along which axes, and in which of its modes, an operator works in a ViTPose."""
+    if operator == "softmax":
+        tally.add_attention(shape, call.integer("axis", -1))
+    elif operator == "layer_norm":
+        epsilon = float(call.small("epsilon").item()) if "epsilon" in call else 1e-5
+        tally.check_normalization(shape, call.integers("axes", range(len(shape))), epsilon)
+    elif operator == "gelu" and call.text("mode", "EXACT") != "EXACT":
+        raise ValueError(f"mode is {call.text('mode', '')!r}; allowed: 'EXACT'")
+    elif operator == "upsample_bilinear" and call.integer("align_corners", 1):
+        raise ValueError("align_corners isn't allowed")
 
 
 def _no_constant(_call: _Call) -> Found:

@@ -34,6 +34,7 @@ _EXTERNAL = 1
 _MAX_ATTRIBUTE = 1 << 31
 _MAX_LIST = 64
 
+_MODES = {"Gelu": {"approximate": "none"}, "Resize": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}}
 _BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 21: 4, 22: 4}
 _SMALL_TYPES = {1: "<f4", 6: "<i4", 7: "<i8", 11: "<f8"}
 _LISTS = {1: 4, 6: 5, 7: 7, 11: 10}
@@ -78,6 +79,11 @@ class _Node:
     def integers(self, name: str, default: Sequence[int]) -> list[int]:
         """Return an attribute that is a list."""
         return self._attributes[name].integers(8) if name in self._attributes else list(default)
+
+    def real(self, name: str, default: float) -> float:
+        """Return an attribute that is a real number."""
+        found = self._attributes[name].reals(2, "<f4") if name in self._attributes else np.empty(0)
+        return float(found[-1]) if found.size else default
 
     def text(self, name: str, default: str) -> str:
         """Return an attribute that is text."""
@@ -131,12 +137,22 @@ def _check_graph(graph: Message, tally: Tally, external: "_External") -> None:
         try:
             node = _Node(message, tally)
             found, multiplications = OPERATORS[kind](node)
-            if kind == "Softmax":
-                tally.add_attention(found[0])
+            _check_meaning(node, found[0], tally)
         except (ValueError, OverflowError, IndexError) as error:
             raise tally.refuse(f"operator {kind} {name!r}: {error}") from None
         tally.add_results(kind, node.outputs, found, multiplications=multiplications)
     tally.finish([output.text(1) for output in graph.messages(12)])
+
+
+def _check_meaning(node: _Node, shape: Shape, tally: Tally) -> None:
+    """What shapes don't show: along which axes, and in which of its modes, an operator works in a ViTPose."""
+    if node.kind == "Softmax":
+        tally.add_attention(shape, node.integer("axis", -1))
+    elif node.kind == "LayerNormalization":
+        tally.check_normalization(shape, [node.integer("axis", -1)], node.real("epsilon", 1e-5))
+    modes = {name: node.text(name, default) for name, default in _MODES.get(node.kind, {}).items()}
+    if modes != _MODES.get(node.kind, {}):
+        raise ValueError(f"its mode is {modes}; allowed: {_MODES[node.kind]}")
 
 
 class _External:

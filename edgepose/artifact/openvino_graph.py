@@ -140,7 +140,9 @@ def _add(layer: _Layer, names: Sequence[str], tally: Tally) -> None:
         return
     found, multiplications = OPERATORS[layer.kind](layer)
     if layer.kind == "Softmax":
-        tally.add_attention(found[0])
+        tally.add_attention(found[0], layer.integers("axis")[0] if "axis" in layer.attributes else 1)
+    elif layer.kind == "MVN":
+        tally.check_normalization(found[0], layer.small(1).integers(), float(layer.attributes.get("eps", "nan")))
     elif layer.kind == "ScaledDotProductAttention":
         tally.add_attention((*layer.shape(0)[:-1], layer.shape(1)[-2]))
     tally.add_results(layer.kind, names, found, multiplications=multiplications)
@@ -250,6 +252,11 @@ def _same(layer: _Layer) -> Found:
     return [layer.shape(0)], 0
 
 
+def _gelu(layer: _Layer) -> Found:
+    layer.require("approximation_mode", "ERF", "erf")
+    return [layer.shape(0)], 0
+
+
 def _elementwise(layer: _Layer) -> Found:
     layer.require("auto_broadcast", "numpy")
     return [shapes.broadcast(layer.shape(0), layer.shape(1))], 0
@@ -257,6 +264,8 @@ def _elementwise(layer: _Layer) -> Found:
 
 def _normalize(layer: _Layer) -> Found:
     """The second operand names axes."""
+    layer.require("normalize_variance", "true")
+    layer.require("eps_mode", "INSIDE_SQRT", "inside_sqrt")
     x = layer.shape(0)
     for axis in layer.small(1).integers():
         shapes.round_axis(axis, len(x))
@@ -342,7 +351,8 @@ def _interpolate(layer: _Layer) -> Found:
     """Factors or sizes for the axes that the third operand names; padding isn't allowed."""
     if any(layer.integers("pads_begin") + layer.integers("pads_end")):
         raise ValueError("padding isn't allowed")
-    layer.require("mode", "linear_onnx", "linear", "nearest", "cubic")
+    layer.require("mode", "linear_onnx", "linear")
+    layer.require("coordinate_transformation_mode", "pytorch_half_pixel", "half_pixel")
     x = list(layer.shape(0))
     wanted = layer.small(1).numbers
     axes = [shapes.round_axis(axis, len(x)) for axis in layer.small(2).integers()] if len(layer.operands) > 2 else list(range(len(x)))
@@ -362,11 +372,12 @@ def _rules(rule: Rule, *names: str) -> dict[str, Rule]:
 
 
 OPERATORS: Mapping[str, Rule] = {
-    **_rules(_same, "Convert", "Erf", "Gelu", "ReLU", "Sigmoid", "Softmax", "Sqrt", "Tanh", "Clamp"),
+    **_rules(_same, "Convert", "Erf", "ReLU", "Sigmoid", "Softmax", "Sqrt", "Tanh", "Clamp"),
     **_rules(_elementwise, "Add", "Divide", "Multiply", "Power", "Subtract"),
     "Concat": _concat,
     "Convolution": _convolution,
     "ConvolutionBackpropData": _convolution_back,
+    "Gelu": _gelu,
     "FakeQuantize": _fake_quantize,
     "Interpolate": _interpolate,
     "MVN": _normalize,

@@ -12,6 +12,7 @@ __all__ = ["check_tensors", "expected_shapes"]
 
 Shape = tuple[int, ...]
 _SHOWN = 5
+_SHOWN_LETTERS = 100
 _METADATA = "__metadata__"
 _COUNTER = "num_batches_tracked"
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
@@ -39,7 +40,7 @@ def check_tensors(path: Path, header: bytes, data_bytes: int, spec: ModelSpec) -
     missing = sorted(set(expected) - set(document))
     if stray or missing:
         what, names = ("has unexpected tensors", stray) if stray else ("lacks", missing)
-        shown = f"{', '.join(map(repr, names[:_SHOWN]))}{', …' if len(names) > _SHOWN else ''}"
+        shown = f"{', '.join(repr(name[:_SHOWN_LETTERS]) for name in names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}"
         raise ArtifactError(f"{path}: {what} {shown} ({len(names)} in all): it isn't the network that its spec describes")
     for name, shape in expected.items():
         end = max(end, _check_tensor(path, name, shape, document[name], data_bytes))

@@ -36,6 +36,8 @@ Shape = tuple[int, ...]
 MAX_DIMENSIONS = 8
 _MAX_WINDOW = 64
 _MAX_MESSAGE = 600
+# Half precision, in which some files store it.
+_EPSILON_ERROR = 0.05
 MAX_SMALL_ELEMENTS = 64
 """Constants of up to this many elements are read: shapes, axes, factors."""
 
@@ -152,12 +154,20 @@ class Tally:
         self._count_operator(name)
         self._define(name, value)
 
-    def add_attention(self, scores: Shape) -> None:
+    def add_attention(self, scores: Shape, axis: int = -1) -> None:
         """Note a softmax, over scores of this shape."""
+        if round_axis(axis, len(scores)) != len(scores) - 1:
+            raise self.refuse(f"its attention is normalized over axis {axis} of {scores}")
         network, tokens = self._spec.architecture, self.limits.tokens
         self._attentions += 1
         if math.prod(scores) != self.limits.batch * network.heads * tokens**2 or scores[-1] != tokens:
             raise self.refuse(f"its attention has scores of shape {scores}; its spec says {network.heads} heads and {tokens} tokens")
+
+    def check_normalization(self, x: Shape, axes: Sequence[int], epsilon: float) -> None:
+        """Make sure that a norm is over channels, with the spec's epsilon."""
+        wanted = self._spec.architecture.layer_norm_eps
+        if [round_axis(axis, len(x)) for axis in axes] != [len(x) - 1] or not abs(epsilon - wanted) <= _EPSILON_ERROR * wanted:
+            raise self.refuse(f"a norm of {x} is over axes {tuple(axes)} with epsilon {epsilon:g}; its spec says {wanted:g}")
 
     def finish(self, outputs: Sequence[str | int]) -> None:
         """Compare the whole with the spec.

@@ -26,6 +26,13 @@ _BLOCKWISE = 2
 _SAME, _VALID = 0, 1
 _ACTIVATIONS = (0, 1, 2, 3)
 
+# Options that shapes don't show: softmax's factor, GELU's approximation, where the samples of a resize are.
+_MODES: dict[str, dict[int, tuple[str, float]]] = {
+    "SOFTMAX": {0: ("float", 1.0)},
+    "GELU": {0: ("bool", 0)},
+    "RESIZE_BILINEAR": {2: ("bool", 0), 3: ("bool", 1)},
+}
+
 _FLOAT32, _FLOAT16, _INT32, _INT64, _INT16, _INT8, _INT4 = 0, 1, 2, 4, 7, 9, 17
 _BITS = {_FLOAT32: 32, _FLOAT16: 16, _INT32: 32, _INT64: 64, _INT16: 16, _INT8: 8, _INT4: 4}
 _SMALL_TYPES = {_INT32: "<i4", _FLOAT32: "<f4"}
@@ -209,6 +216,9 @@ def _add_operator(table: Table, codes: Sequence[str], tensors: Sequence[_Tensor]
         shape, multiplications = rule.find(operator)
         if name == "SOFTMAX":
             tally.add_attention(shape)
+        for slot, (kind_name, wanted) in _MODES.get(name, {}).items():
+            if options is None or options.number(slot, kind_name) != wanted:
+                raise ValueError(f"option {slot} isn't {wanted}")
     except (ValueError, OverflowError, IndexError) as error:
         raise tally.refuse(f"operator {name} {tensors[made[0]].name!r}: {error}") from None
     if operator.declared[0].shape != shape:

@@ -28,7 +28,7 @@ from edgepose.runtime.request import AUTO, DeviceRequest
 from edgepose.runtime.session import Session, SessionInfo
 from edgepose.spec import ModelSpec
 
-__all__ = ["UntrustedLimits", "inspect_untrusted", "load_untrusted"]
+__all__ = ["UntrustedEngine", "UntrustedLimits", "inspect_untrusted", "load_untrusted"]
 
 _CPU = "cpu"
 _STARTUP_SECONDS = 120.0

@@ -104,6 +104,15 @@ def test_other_heads_are_refused(artifacts, tmp_path, kind):
         open_artifact(path)
 
 
+@pytest.mark.parametrize("kind", ["onnx", "openvino", "coreml"])
+def test_another_epsilon_is_refused(artifacts, tmp_path, kind):
+    path = artifacts.copy(kind, tmp_path)
+    spec = open_artifact(path).spec
+    embed_spec(path, dataclasses.replace(spec, architecture=dataclasses.replace(spec.architecture, layer_norm_eps=1e-3)))
+    with pytest.raises(ArtifactError, match=r"epsilon 1e-06; its spec says 0\.001"):
+        open_artifact(path)
+
+
 # ONNX
 
 
@@ -313,6 +322,27 @@ def take_two_inputs(model):
     model.graph.input.append(helper.make_tensor_value_info("more", 1, [1]))
 
 
+def attribute(model, kind, name):
+    node = next(node for node in model.graph.node if node.op_type == kind)
+    return next(each for each in node.attribute if each.name == name)
+
+
+def normalize_attention_over_queries(model):
+    attribute(model, "Softmax", "axis").i = 2
+
+
+def normalize_over_tokens(model):
+    attribute(model, "LayerNormalization", "axis").i = 1
+
+
+def approximate(model):
+    attribute(model, "Gelu", "approximate").s = b"tanh"
+
+
+def shift_samples(model):
+    attribute(model, "Resize", "coordinate_transformation_mode").s = b"asymmetric"
+
+
 HIDDEN = [hide_in_an_attribute, hide_in_a_subgraph, hide_in_known_operator, hide_in_a_sparse_tensor, hide_in_a_function, hide_in_training]
 BOMBS = [
     bomb_by_loop,
@@ -326,7 +356,18 @@ BOMBS = [
     bomb_by_many_operators,
     bomb_by_work,
 ]
-LIES = [claim_a_size, claim_no_data, use_a_stranger, use_another_type, use_a_later_value, define_twice, take_two_inputs, add_a_second_graph]
+MEANINGS = [normalize_attention_over_queries, normalize_over_tokens, approximate, shift_samples]
+LIES = [
+    *MEANINGS,
+    claim_a_size,
+    claim_no_data,
+    use_a_stranger,
+    use_another_type,
+    use_a_later_value,
+    define_twice,
+    take_two_inputs,
+    add_a_second_graph,
+]
 
 
 @pytest.mark.parametrize("edit", [*HIDDEN, *BOMBS, *LIES], ids=lambda edit: edit.__name__)

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgepose.artifact import embed_spec, open_artifact
 from edgepose.artifact.limits import Limits, count_parameters
 from edgepose.artifact.protobuf import message
+from edgepose.artifact.shapes import Tally
 from edgepose.errors import ArtifactError, SpecError
 from edgepose.models.vitpose import ViTPose, VitPoseConfig
 from edgepose.spec import Architecture, InputSpec
@@ -102,6 +103,28 @@ def test_other_heads_are_refused(artifacts, tmp_path, kind):
     embed_spec(path, change_spec(open_artifact(path).spec, heads=1))
     with pytest.raises(ArtifactError, match="1 heads"):
         open_artifact(path)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino", "litert", "coreml"])
+def test_blocks_are_counted(artifacts, tmp_path, kind):
+    path = artifacts.copy(kind, tmp_path)
+    embed_spec(path, change_spec(open_artifact(path).spec, depth=2))
+    with pytest.raises(ArtifactError, match="has 1 attention blocks, and its spec says 2"):
+        open_artifact(path)
+
+
+def test_operators_are_stopped_by_what_they_hold_and_by_what_they_compute(artifacts, tmp_path):
+    limits = Limits.of(artifacts.spec)
+    for shape, multiplications, told in (
+        ((limits.tensor_elements + 1,), 0, "values of at most"),
+        ((8,), limits.multiplications + 1, "computes more than a ViTPose"),
+    ):
+        with pytest.raises(ArtifactError, match=told):
+            Tally(tmp_path, artifacts.spec).add_results("MatMul", ["x"], [shape], multiplications=multiplications)
+    tally = Tally(tmp_path, artifacts.spec)
+    with pytest.raises(ArtifactError, match="computes more than a ViTPose"):
+        for number in range(limits.total_elements // limits.tensor_elements + 2):
+            tally.add_results("Relu", [number], [(limits.tensor_elements,)])
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino", "coreml"])

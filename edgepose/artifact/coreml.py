@@ -16,6 +16,7 @@ __all__ = ["CoreMLFormat", "find_inside", "find_model"]
 _USER_DEFINED = (2, 100, 100)
 _MAX_FILES = 64
 _MANIFEST = "Manifest.json"
+_SHOWN_LETTERS = 200
 
 
 class CoreMLFormat:
@@ -107,14 +108,14 @@ def find_inside(folder: Path, relative: str, source: Path, *, folders: bool = Fa
     """
     name = PurePosixPath(relative)
     if name.is_absolute() or ".." in name.parts or not {"\\", ":", "\0"}.isdisjoint(relative):
-        raise ArtifactError(f"{source}: names {relative!r}, a file outside the package")
+        raise ArtifactError(f"{source}: names {relative[:_SHOWN_LETTERS]!r}, a file outside the package")
     path = folder / name
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise ArtifactError(f"{source}: names {relative!r}, a link that leads out of the package")
+            raise ArtifactError(f"{source}: names {relative[:_SHOWN_LETTERS]!r}, a link that leads out of the package")
         found = path.is_file() or (folders and path.is_dir())
     except (OSError, RuntimeError) as error:
-        raise ArtifactError(f"{source}: names {relative!r}, which can't be opened: {error}") from None
+        raise ArtifactError(f"{source}: names {relative[:_SHOWN_LETTERS]!r}, which can't be opened: {error}") from None
     if not found:
-        raise ArtifactError(f"{path}: no such file, though {source.name} names it: the package is incomplete")
+        raise ArtifactError(f"{str(path)[: 2 * _SHOWN_LETTERS]}: no such file, though {source.name} names it: the package is incomplete")
     return path

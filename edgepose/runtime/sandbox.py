@@ -108,7 +108,9 @@ def _import(request: dict[str, Any]) -> None:
 
     from edgepose.artifact import open_artifact  # noqa: F401  # for its import
     from edgepose.runtime.registry import RUNTIMES
+    from edgepose.telemetry import switch_off
 
+    switch_off()
     suffixes = {".xml": "openvino", ".onnx": "onnx", ".tflite": "litert", ".mlpackage": "coreml", ".safetensors": "safetensors"}
     form = suffixes.get(os.path.splitext(request["path"])[1])  # noqa: PTH122  # pathlib has been imported by nobody else yet
     packages = {"openvino": "openvino", "onnxruntime": "onnxruntime", "litert": "ai_edge_litert.interpreter", "torch": "torch"}

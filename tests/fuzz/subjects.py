@@ -395,7 +395,7 @@ def _open_annotations(path: Path) -> str:
 
 def _open_detections(path: Path) -> str:
     from edgepose.evaluation.annotations import load_annotations
-    from edgepose.evaluation.people import detected_people
+    from edgepose.evaluation.detections import detected_people
 
     # The worker's folder holds the case; the annotations that it belongs to are the corpus's.
     detected_people(path, load_annotations(_texts / "annotations.json", keypoints=17))

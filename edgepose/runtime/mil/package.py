@@ -28,6 +28,7 @@ _ML_PROGRAM = 502
 _MODEL_KINDS = {202: "pipeline", 303: "neuralNetworkRegressor", 403: "neuralNetworkClassifier", 500: "neuralNetwork"}
 _FIRST_MODEL_KIND = 200
 _MODEL_FOLDER = "@model_path/"
+_SHOWN_LETTERS, _MAX_SHOWN_SIZES = 200, 8
 # The lists of a TensorValue that aren't made of whole numbers.
 _STRINGS, _BYTES = 4, 7
 _REALS = {1: "<f4", 6: "<f8"}
@@ -97,14 +98,14 @@ def read_package(package: Path, operators: Collection[str], weights: ReadWeight 
     _expect(program, _PROGRAM_FIELDS, "the program")
     functions = program.entries(2)
     if len(functions) != 1:
-        raise ArtifactError(f"{path}: holds {len(functions)} functions ({', '.join(functions)}); expected one")
+        raise ArtifactError(f"{path}: holds {len(functions)} functions ({', '.join(functions)[:_SHOWN_LETTERS]}); expected one")
     (function,) = functions.values()
     _expect(function, _FUNCTION_FIELDS, "the function")
     inputs = {value.text(1): _type(value.message(2), value.text(1)) for value in function.messages(1)}
     opset = function.text(2)
     block = function.entries(3).get(opset)
     if block is None:
-        raise ArtifactError(f"{path}: its function has no body for its operation set {opset!r}")
+        raise ArtifactError(f"{path}: its function has no body for its operation set {opset[:_SHOWN_LETTERS]!r}")
     _expect(block, _BLOCK_FIELDS, "the function's body")
     description = model.message(2)
     return Program(
@@ -124,7 +125,9 @@ def _operation(message: Message, operators: Collection[str], weights: ReadWeight
     )
     if operator not in operators:
         known = ", ".join(sorted(operators))
-        raise ArtifactError(f"{message.path}: operator {operator!r} (named {name!r}) isn't supported; supported: {known}")
+        raise ArtifactError(
+            f"{message.path}: operator {operator[:_SHOWN_LETTERS]!r} (named {name[:_SHOWN_LETTERS]!r}) isn't supported; supported: {known}"
+        )
     arguments: dict[str, tuple[str | Array, ...]] = {key: (_value(value, weights),) for key, value in attributes.items()}
     for key, argument in message.entries(2).items():
         arguments[key] = tuple(binding.text(1) if 1 in binding else _value(binding.message(2), weights) for binding in argument.messages(1))
@@ -141,16 +144,18 @@ def _expect(message: Message, fields: set[int], what: str) -> None:
 def _type(message: Message, name: str) -> TensorType:
     if 1 not in message:
         kinds = [_VALUE_KINDS.get(number, f"value type {number}") for number in message.field_numbers()]
-        raise ArtifactError(f"{message.path}: {name!r} is a {', '.join(kinds) or 'value without a type'}; only tensors are supported")
+        raise ArtifactError(
+            f"{message.path}: {name[:_SHOWN_LETTERS]!r} is a {', '.join(kinds) or 'value without a type'}; only tensors are supported"
+        )
     tensor = message.message(1)
     number = tensor.integer(1)
     if number not in ELEMENT_TYPES:
         known = ", ".join(element.name for element in ELEMENT_TYPES.values())
-        raise ArtifactError(f"{message.path}: {name!r} has element type {number}; supported: {known}")
+        raise ArtifactError(f"{message.path}: {name[:_SHOWN_LETTERS]!r} has element type {number}; supported: {known}")
     # A dimension is either a constant (field 1) or unknown.
     shape = tuple(size.message(1).integer(1) if 1 in size else None for size in tensor.messages(3))
     if any(size is not None and size < 0 for size in shape):
-        raise ArtifactError(f"{message.path}: damaged: {name!r} has shape {shape}")
+        raise ArtifactError(f"{message.path}: damaged: {name[:_SHOWN_LETTERS]!r} has shape {shape[:_MAX_SHOWN_SIZES]}")
     return TensorType(ELEMENT_TYPES[number], shape)
 
 
@@ -162,7 +167,7 @@ def _value(message: Message, weights: ReadWeight) -> Array:
         blob = message.message(5)
         name = blob.text(1)
         if not name.startswith(_MODEL_FOLDER):
-            raise ArtifactError(f"{message.path}: names the weight file {name!r}; expected {_MODEL_FOLDER}…")
+            raise ArtifactError(f"{message.path}: names the weight file {name[:_SHOWN_LETTERS]!r}; expected {_MODEL_FOLDER}…")
         return weights(find_inside(message.path.parent, name.removeprefix(_MODEL_FOLDER), message.path), blob.integer(2), kind)
     tensor = message.message(3).message(1)
     try:

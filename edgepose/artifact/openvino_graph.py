@@ -37,7 +37,7 @@ _ALLOWED = {
     "port": {"dim", "rt_info"},
     "edges": {"edge"},
 }
-_LAYER_NOTES = {"DisablePrecisionConversion", "decompression", "fused_names", "keep_const_precision"}
+_LAYER_NOTES = {"DisablePrecisionConversion", "decompression", "fused_names", "keep_const_precision", "precise"}
 
 _BITS = {"f32": 32, "f16": 16, "i64": 64, "i32": 32, "i16": 16, "i8": 8, "u8": 8, "i4": 4, "u4": 4, "boolean": 8}
 _SMALL_TYPES = {"f32": "<f4", "f16": "<f2", "i64": "<i8", "i32": "<i4"}

@@ -25,7 +25,7 @@ _SLACK_ELEMENTS = 1 << 16
 
 # A graph's own operators, on top of what the network is: the converters write up to 130 for a block, constants included.
 _OPERATORS_PER_BLOCK, _OTHER_OPERATORS = 400, 1000
-# How far above the network's own numbers a graph may be. Measured on files of every format and precision: see tests/unit/test_hostile_files.py.
+# How far above the network's own numbers a graph may be: files of every format and precision use a quarter of the work, half of the values.
 _TENSOR_FACTOR, _TOTAL_FACTOR, _WORK_FACTOR = 4, 6, 4
 
 

@@ -212,6 +212,10 @@ class HalfRecord:
     stream_scale: float = 1.0
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if not 2.0**-24 <= self.stream_scale <= 1:
+            raise SpecError(f"stream_scale is {self.stream_scale}; allowed: 2^-24 to 1")
+
 
 def describe_half(half: HalfRecord) -> str:
     """Return in words what a user of the file should know, or an empty string."""

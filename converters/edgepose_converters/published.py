@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepose.artifact import Artifact, open_artifact
+from edgepose.document import describe
 from edgepose.errors import InputError, VerificationError
 from edgepose.models import Checkpoint, for_export
 from edgepose.models.vitpose import ViTPose
@@ -71,10 +72,12 @@ def verify(
 
     Raises:
         InputError: the checkpoint's input or keypoints differ from the artifact's; or the decision is another one than the artifact names.
-        VerificationError: the artifact holds other numbers, or is outside the tolerance of its precision.
+        VerificationError: the artifact holds other numbers, its spec describes other inputs or keypoints, or it is outside the tolerance
+            of its precision.
     """
     artifact = open_artifact(path)
     _check_shapes(artifact, checkpoint)
+    _check_spec(artifact, checkpoint)
     export = artifact.spec.export
     precision = get_precision(export.precision if export else "fp32")
     if decision is not None:
@@ -165,6 +168,22 @@ def _check_shapes(artifact: Artifact, checkpoint: Checkpoint) -> None:
             f"{artifact.path.name} maps {spec.input_shape} to {spec.heatmap_shape}, but the checkpoint maps {ours.input_shape} to "
             f"{ours.heatmap_shape}: they aren't the same model"
         )
+
+
+def _check_spec(artifact: Artifact, checkpoint: Checkpoint) -> None:
+    """What turns boxes into inputs and heatmaps into keypoints is as much a part of the file as its weights."""
+    spec, ours = artifact.spec, checkpoint.spec
+    for what, stored, expected in (
+        ("normalization", (spec.input.mean, spec.input.std), (ours.input.mean, ours.input.std)),
+        ("codec", spec.codec, ours.codec),
+        ("keypoints", spec.skeleton.keypoints, ours.skeleton.keypoints),
+        ("flip pairs", spec.skeleton.flip_order, ours.skeleton.flip_order),
+        ("network", spec.architecture, ours.architecture),
+    ):
+        if stored != expected:
+            raise VerificationError(
+                f"{artifact.path.name}: its spec has another {what} than the checkpoint: {describe(stored)}, expected {describe(expected)}"
+            )
 
 
 def _check_decision(artifact: Artifact, precision: Precision, decision: Quantization) -> None:

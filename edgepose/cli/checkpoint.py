@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgepose.cli.options import input_size
 from edgepose.errors import MissingDependencyError
-from edgepose.skeleton import load_skeleton
+from edgepose.skeleton import Skeleton, load_skeleton
 
 if TYPE_CHECKING:
     from edgepose.models import Checkpoint
@@ -33,8 +33,16 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_checkpoint(model: str | None, options: argparse.Namespace, *, name: str | None = None) -> "Checkpoint":
+def read_checkpoint(
+    model: str | None, options: argparse.Namespace, *, name: str | None = None, skeleton: Skeleton | None = None
+) -> "Checkpoint":
     """Load the checkpoint that the options describe; ``None`` is the model in the package.
+
+    Args:
+        model: file, folder or hub id.
+        options: see ``add_checkpoint_options``.
+        name: the model's name; by default made of size, head and data set.
+        skeleton: the keypoints, where no option names them.
 
     Raises:
         InputError: the checkpoint leaves open what its keypoints are or at which size it was trained, and so do the options.
@@ -48,7 +56,7 @@ def read_checkpoint(model: str | None, options: argparse.Namespace, *, name: str
     return load_checkpoint(
         model or DEFAULT_MODEL,
         dataset=options.dataset,
-        skeleton=load_skeleton(options.skeleton) if options.skeleton else None,
+        skeleton=load_skeleton(options.skeleton) if options.skeleton else skeleton,
         input_size=options.input_size,
         trained_size=options.trained_size,
         name=name,

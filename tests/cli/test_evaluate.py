@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -79,17 +78,41 @@ def test_shards_give_the_same_result(artifacts: TinyArtifacts, people: Path, tmp
     assert figures(parts / "tiny.onnx.evaluation.json") == figures(whole / "tiny.onnx.evaluation.json")
 
 
+# Says by a file that a picture is being read, and stays there.
+_STAYING = """
+import sys
+import time
+from pathlib import Path
+
+import edgepose.evaluation.inference as inference
+from edgepose.cli import main
+
+
+def stay(*_arguments, **_options):
+    Path(sys.argv[1]).touch()
+    time.sleep(1000)
+
+
+inference.decode_image = stay
+main(sys.argv[2:])
+"""
+
+
 def test_a_killed_shard_leaves_nothing_and_is_run_again(artifacts: TinyArtifacts, people: Path, tmp_path: Path) -> None:
-    model = str(artifacts.path("onnx"))
-    command = [sys.executable, "-m", "edgepose.cli", "evaluate", model, *arguments(people, tmp_path, "--shard", "1/2")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    time.sleep(0.3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not list(tmp_path.glob("*.npz"))
-    assert main(command[3:]) == 0
-    assert main(["evaluate", model, *arguments(people, tmp_path, "--shard", "2/2")]) == 0
-    assert main(["evaluate", model, *arguments(people, tmp_path, "--merge", *map(str, tmp_path.glob("*.npz")))]) == 0
+    model, begun, out = str(artifacts.path("onnx")), tmp_path / "begun", tmp_path / "out"
+    command = ["evaluate", model, *arguments(people, out, "--shard", "1/2")]
+    process = subprocess.Popen([sys.executable, "-c", _STAYING, str(begun), *command], stdout=subprocess.DEVNULL)
+    try:
+        while not begun.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not list(out.glob("*.npz"))
+    assert main(command) == 0
+    assert main(["evaluate", model, *arguments(people, out, "--shard", "2/2")]) == 0
+    assert main(["evaluate", model, *arguments(people, out, "--merge", *map(str, out.glob("*.npz")))]) == 0
 
 
 def test_baseline_and_card(artifacts: TinyArtifacts, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ RUN = DEVICE | {
     "--max-pixels": COUNT,
 }
 DATA = {"--min-box-score": SHARE}
-CHECKPOINT = {"--input-size": SIZE}
+CHECKPOINT = {"--input-size": SIZE, "--trained-size": SIZE}
 
 WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     "convert": CHECKPOINT | DATA | {"--batch": (*COUNT, "4097", "Dynamic"), "--max-drop": ABOVE_ZERO, "--max-drop-oks": (*SHARE, "0")},

@@ -15,6 +15,7 @@ from onnx import TensorProto
 from edgepose.artifact import open_artifact
 from edgepose.cli import main
 from edgepose.models import Checkpoint, for_export, save_checkpoint
+from edgepose.precision import get_precision
 from edgepose_converters import TARGETS, Conversion, HalfRequest, convert
 from edgepose_converters.half import scale_stream
 from edgepose_converters.target import Source
@@ -172,6 +173,6 @@ def test_a_scale_costs_no_byte(tmp_path: Path) -> None:
     sizes = []
     for number, module in enumerate((model, scale_stream(model, 1 / 8))):
         path = tmp_path / f"{number}.tflite"
-        get_target("litert").write(Source(module=module, spec=make_spec(model)), path, precision="fp16", batch=1)
+        get_target("litert").write(Source(module=module, spec=make_spec(model)), path, precision=get_precision("fp16"), batch=1)
         sizes.append(path.stat().st_size)
     assert sizes[0] == sizes[1]

@@ -18,7 +18,7 @@ from edgepose.distillation.history import Row
 from edgepose.distillation.recipe import Recipe
 from edgepose.document import from_document, parse_json, to_document
 from edgepose.errors import SpecError, TrainingError
-from edgepose.models.training_state import save_training_state
+from edgepose.models.training_state import load_training_state, save_training_state
 
 __all__ = ["Position", "State", "load_state", "optimizer_state", "rebase", "restore_optimizer", "save_state"]
 
@@ -109,7 +109,7 @@ def load_state(path: Path) -> State:
         TrainingError: it can't be read, or isn't one.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_training_state(path)
         about: Any = parse_json(content["about"], where="its description")
         if about["version"] != VERSION:
             raise TrainingError(f"{path}: a checkpoint of version {about['version']}; this edgepose reads version {VERSION}")

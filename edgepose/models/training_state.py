@@ -3,13 +3,15 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from edgepose.errors import TrainingError
 from edgepose.files import staged_file
+from edgepose.models.pickle_scan import scan_pickle
 
-__all__ = ["save_training_state"]
+__all__ = ["load_training_state", "save_training_state"]
 
 
 def save_training_state(content: Mapping[str, object], path: Path, *, what: str) -> None:
@@ -31,3 +33,15 @@ def save_training_state(content: Mapping[str, object], path: Path, *, what: str)
     except (OSError, RuntimeError) as error:
         kept = f"; the {what} before it is untouched" if path.exists() else ""
         raise TrainingError(f"can't write the {what} {str(path)!r}: {error}{kept}") from None
+
+
+def load_training_state(path: Path) -> dict[str, Any]:
+    """Read what ``save_training_state`` wrote. The file is looked through before anything is built from it.
+
+    Raises:
+        CheckpointError: it asks for what no state needs, or is damaged.
+        Exception: PyTorch has no common base for what a damaged file makes it raise.
+    """
+    scan_pickle(path, str(path))
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return dict(content)

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from edgepose.document import from_document, parse_json, to_document
 from edgepose.errors import SpecError, TrainingError
-from edgepose.models.training_state import save_training_state
+from edgepose.models.training_state import load_training_state, save_training_state
 from edgepose.quantization.recipe import Quantization, QuantizationRecipe
 
 __all__ = ["FinetunePlan", "FinetuneState", "load_state", "save_state"]
@@ -86,7 +85,7 @@ def load_state(path: Path, plan: FinetunePlan) -> FinetuneState | None:
     if not path.exists():
         return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_training_state(path)
         about: Any = parse_json(content["about"], where="its description")
         if about["version"] != _VERSION:
             raise SpecError(f"version {about['version']}; this edgepose reads version {_VERSION}")

@@ -15,7 +15,8 @@ import torch
 from checkpoints import huggingface_config, huggingface_state, random_model, save, vitpose_state, write_huggingface
 from safetensors.torch import save_file
 
-from edgepose.errors import CheckpointError, EdgePoseError
+from edgepose.distillation import load_state
+from edgepose.errors import CheckpointError, EdgePoseError, TrainingError
 from edgepose.models import load_checkpoint
 from edgepose.models.pickle_scan import MAX_OPCODES
 
@@ -192,3 +193,9 @@ def test_the_writer_of_pickles_is_right(tmp_path):
     # What the tests above change must be what is read: a plain pickle in such an archive is looked into.
     with pytest.raises(CheckpointError, match="holds no tensors; its top level has 'a'"):
         load_checkpoint(write_pickle(tmp_path / "a.pth", pickle.dumps({"a": 1}, protocol=2)))
+
+
+def test_states_of_runs_are_looked_through_too(tmp_path):
+    path = write_pickle(tmp_path / "checkpoint.pt", call("builtins.bytearray", b"\x8a\x08" + struct.pack("<q", 1 << 32)))
+    with pytest.raises(TrainingError, match=r"asks for 'builtins\.bytearray'"):
+        load_state(path)

@@ -4,7 +4,6 @@ The first layer that is further off than rounding explains is where the fault is
 """
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgepose.files import temporary_folder
 from edgepose.models.vitpose import ViTPose
 from edgepose_converters.readback.comparison import check_structure
 from edgepose_converters.readback.expected import ExpectedLayer, ExpectedNetwork
@@ -154,8 +154,8 @@ def _run_litert(path: Path, names: Sequence[str], crops: NDArray[np.float32]) ->
     model.signatureDefs = []
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    with tempfile.TemporaryDirectory() as folder:
-        shown = Path(folder) / "shown.tflite"
+    with temporary_folder() as folder:
+        shown = folder / "shown.tflite"
         shown.write_bytes(bytes(builder.Output()))
         runner = litert.Interpreter(model_path=str(shown), num_threads=1)
         runner.allocate_tensors()

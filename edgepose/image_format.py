@@ -5,12 +5,12 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
-__all__ = ["describe_foreign", "find_depth", "find_size"]
+__all__ = ["describe_foreign", "find_depth", "find_size", "is_turned"]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _HEAD_BYTES = 1 << 16
 _TIFF = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
-_WIDTH, _HEIGHT, _DEPTH, _DNG = 256, 257, 258, 50706
+_WIDTH, _HEIGHT, _DEPTH, _ORIENTATION, _DNG = 256, 257, 258, 274, 50706
 _TIFF_SIZES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _MAX_ENTRIES = 512
 
@@ -96,6 +96,18 @@ def find_depth(content: bytes) -> int:
         return max(8, (content[place + 14] & 127) + 1) if place > 0 and content[4:8] == b"jP  " else 8
     except (struct.error, IndexError, ValueError):
         return 8
+
+
+def is_turned(jpeg: bytes) -> bool:
+    """Tell whether the EXIF data of a JPEG exchange its width and height when it is shown, as ``read_image`` does."""
+    place = jpeg.find(b"Exif\0\0", 0, _HEAD_BYTES)
+    if place < 0 or jpeg[place + 6 : place + 10] not in _TIFF:
+        return False
+    try:
+        orientation = _read_tiff(jpeg[place + 6 :]).get(_ORIENTATION, ())
+    except (struct.error, IndexError, ValueError):
+        return False
+    return len(orientation) == 1 and orientation[0] in (5, 6, 7, 8)
 
 
 def _find_foreign(content: bytes, name: str) -> tuple[str, str]:

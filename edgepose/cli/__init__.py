@@ -22,6 +22,7 @@ COMMANDS = (
     "quantize",
     "distill",
     "predict",
+    "check",
     "evaluate",
     "label",
     "info",

@@ -22,7 +22,7 @@ from edgepose.evaluation.plausibility import check_annotations
 from edgepose.findings import Findings, Kind
 from edgepose.skeleton import get_skeleton
 
-__all__ = ["WHOLEBODY_PARTS", "load_annotations"]
+__all__ = ["WHOLEBODY_PARTS", "load_annotations", "read_annotations"]
 
 
 def load_annotations(
@@ -50,11 +50,30 @@ def load_annotations(
         MissingDependencyError: MPII needs SciPy, which isn't installed.
     """
     path = Path(path)
-    findings = Findings() if findings is None else findings
     content = read_bytes(path, what="the annotations", max_bytes=MAX_FILE_BYTES)
     sha256 = hashlib.sha256(content).hexdigest()
     document = parse_json(content, where=str(path))
     del content
+    return read_annotations(document, path, sha256, keypoints=keypoints, names=names, findings=findings)
+
+
+def read_annotations(
+    document: object,
+    path: Path,
+    sha256: str,
+    *,
+    keypoints: int | None,
+    names: Sequence[str] = (),
+    findings: Findings | None = None,
+) -> Annotations:
+    """Read a parsed annotation file, as ``load_annotations`` does; ``sha256`` is of its bytes.
+
+    Raises:
+        InputError: see ``load_annotations``.
+        SpecError: see ``load_annotations``.
+        MissingDependencyError: see ``load_annotations``.
+    """
+    findings = Findings() if findings is None else findings
     if isinstance(document, list):
         if document and isinstance(document[0], dict) and ("image_id" in document[0] or "keypoints" in document[0]):
             raise SpecError(

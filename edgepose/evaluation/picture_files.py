@@ -109,6 +109,13 @@ class PictureFolder:
                 return found
         return None
 
+    def is_ambiguous(self, name: str) -> bool:
+        """Tell whether several files have the bare name, so that ``search`` can't choose."""
+        tails = _tails(name)
+        spellings = self._find_spellings()
+        key = f"*/{_plain(tails[-1])}" if tails else ""
+        return key in spellings and spellings[key] is None
+
     def _find_spellings(self) -> dict[str, str | None]:
         """Plain spelling → file, of paths, and after ``*/`` of bare names; ``None`` where several have the same."""
         if self._spellings is None:

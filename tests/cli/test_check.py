@@ -1,0 +1,93 @@
+"""`edgepose check` as a user runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from artifacts import TinyArtifacts
+from checkpoints import random_model, save, vitpose_state
+from label_tools import cvat, make_people, plain, write_pictures
+
+from edgepose.cli import main
+
+
+def test_a_good_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    people = [(box, [*rows[:-1], rows[0]]) for box, rows in make_people()]
+    document = cvat(people)
+    write_pictures(tmp_path / "images", [image["file_name"] for image in document["images"]])
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(document))
+    assert main(["check", str(path), "--images", str(tmp_path / "images"), "--keypoints", "coco", "--decode"]) == 0
+    out = capsys.readouterr().out
+    assert f"{path}: annotations in COCO's form, as CVAT writes them: 4 images, 4 people, 17 keypoints (coco)\n" in out
+    assert "nothing odd" in out
+    assert out.endswith("1 checked, nothing would be refused\n")
+
+
+def test_what_is_odd_is_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = plain(make_people())
+    for annotation in document["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+    document["images"][0]["file_name"] = "a\x1b[31m.png"
+    path = tmp_path / "labels\x1b[31m.json"
+    path.write_text(json.dumps(document))
+    assert main(["check", str(path), str(tmp_path / "nope"), "--images", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "| repaired |     4 | ids that are written otherwise than those they refer to" in out
+    assert "| warning  |     1 | keypoints that are labelled of nobody" in out
+    assert "| refused  |     4 | pictures with people that aren't in the folder" in out
+    assert "  refused: no such file or folder\n" in out
+    assert out.endswith("2 checked, 2 would be refused\n")
+    assert main(["check", str(path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (checked,) = report["files"]
+    assert (report["edgepose_check"], report["refused"], checked["refused"]) == (1, 0, False)
+    assert checked["facts"]["people"] == 4
+    assert {"code", "severity", "message", "count", "example", "done", "repaired"} == set(checked["findings"][0])
+
+
+@pytest.mark.parametrize("options", [[], ["x", "--keypoints", "nonsense"], ["x", "--max-pixels", "0"]])
+def test_wrong_usage(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["check", *options])
+    assert error.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_models_and_checkpoints(artifacts: TinyArtifacts, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx = artifacts.copy("onnx", tmp_path)
+    assert main(["check", str(onnx), "--keypoints", str(onnx)]) == 0
+    assert "an ONNX file of edgepose, its hash is right: tiny, dim 48" in capsys.readouterr().out
+    assert main(["check", str(onnx), "--keypoints", "crowdpose"]) == 1
+    assert "has 17 keypoints, the model's skeleton 'crowdpose' 14" in capsys.readouterr().out
+    content = bytearray(onnx.read_bytes())
+    content[len(content) // 2] ^= 1
+    onnx.write_bytes(content)
+    plain_checkpoint = save(tmp_path / "epoch.pth", vitpose_state(random_model(depth=1, head="simple")))
+    assert main(["check", str(onnx), str(plain_checkpoint)]) == 1
+    captured = capsys.readouterr()
+    assert "the content has changed since it was verified" in captured.out
+    assert "a checkpoint in the vitpose layout, taken for vitpose-192x1-simple" in captured.out
+    assert "--dataset" in captured.out  # 17 keypoints without a name: what `convert` asks for
+    assert captured.err == ""
+    assert main(["check", str(plain_checkpoint), "--keypoints", "coco"]) == 1
+    out = capsys.readouterr().out
+    assert "--dataset" not in out
+    assert "say so with --input-size (256x192 or 192x256)" in out
+
+
+def test_torch_is_asked_for_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import builtins
+
+    real = builtins.__import__
+
+    def refuse(name: str, *rest: object, **options: object) -> object:
+        if name == "edgepose.models":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return real(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    (tmp_path / "a.pth").write_bytes(b"\x80\x02}.")
+    assert main(["check", str(tmp_path / "a.pth")]) == 1
+    assert "pip install 'edgepose[convert]'" in capsys.readouterr().out

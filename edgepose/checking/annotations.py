@@ -15,6 +15,7 @@ from edgepose.errors import EdgePoseError
 from edgepose.evaluation.annotations import WHOLEBODY_PARTS, load_annotations, read_annotations
 from edgepose.evaluation.dataset import Annotations
 from edgepose.evaluation.keypoint_names import agreement, check_names, is_unnamed, same_keypoint
+from edgepose.evaluation.people import annotated_people
 from edgepose.findings import Findings
 from edgepose.skeleton import Skeleton, get_skeleton, list_skeletons
 
@@ -44,6 +45,7 @@ def check_annotation_file(path: Path, recognised: Recognised, question: Question
     own = find_skeleton(annotations)
     names = _name_keypoints(annotations, own)
     facts = describe_labels(annotations, names, findings)
+    _find_nobody(annotations, findings)
     if skeleton is not None:
         compare_names(skeleton, annotations.keypoint_names, path, findings)
     if question.images is not None:
@@ -57,6 +59,13 @@ def check_annotation_file(path: Path, recognised: Recognised, question: Question
     )
     counted = f"{facts['pictures']} images, {people}, {len(names)} keypoints ({own.name if own else 'of its own'})"
     return Checked(path=path, kind="annotations", summary=f"{summary}: {counted}", writer=writer, facts=facts, findings=tuple(findings))
+
+
+def _find_nobody(annotations: Annotations, findings: Findings) -> None:
+    """Say where a command that takes annotated boxes has nobody to look for."""
+    people = annotated_people(annotations)
+    if not len(people):
+        findings.add(kinds.NOBODY, ", ".join(f"{count} {why}" for why, count in people.skipped.items()), count=0)
 
 
 def count_keypoints(document: object, skeleton: Skeleton | None) -> int | None:

@@ -58,7 +58,7 @@ def _check(path: Path, recognised: Recognised, question: Question, progress: Pro
 
 
 _READERS: Mapping[Form, Callable[[Path, Recognised, Question], Checked]] = {
-    "boxes": lambda path, recognised, _question: check_boxes(path, recognised),
+    "boxes": check_boxes,
     "checkpoint": lambda path, _recognised, question: check_checkpoint(path, question),
     "detections": check_detections,
     "model": lambda path, _recognised, question: check_model(path, question),

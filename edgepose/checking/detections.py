@@ -46,8 +46,10 @@ def check_detections(path: Path, recognised: Recognised, question: Question) -> 
     return Checked(path=path, kind="detections", summary=summary, writer=writer, facts=facts, findings=tuple(findings))
 
 
-def check_boxes(path: Path, recognised: Recognised) -> Checked:
-    """Check the form of a file of boxes."""
+def check_boxes(path: Path, recognised: Recognised, question: Question) -> Checked:
+    """Check the form of a file of boxes; where somebody names the annotations that they belong to, they are meant as detections."""
+    if question.annotations is not None and not question.inside:
+        return check_detections(path, recognised, question)
     findings = Findings()
     facts: dict[str, object] = {}
     summary = recognised.why

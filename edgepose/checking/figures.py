@@ -27,14 +27,15 @@ def describe_labels(annotations: Annotations, names: tuple[str, ...], findings: 
     labels = annotations.keypoints[:, :, 2]
     people = ~annotations.crowd
     labelled = people & (labels > 0).any(axis=1)
-    share = (labels[labelled] > 0).mean(axis=0)
-    visible = (labels[labelled] > 1).mean(axis=0)
+    counted = max(1, int(labelled.sum()))
+    share = (labels[labelled] > 0).sum(axis=0) / counted
+    visible = (labels[labelled] > 1).sum(axis=0) / counted
     never = [name for name, part in zip(names, share, strict=True) if part == 0]
-    if never:
+    if never and labelled.any():
         findings.add(kinds.NEVER_LABELLED, ", ".join(never[:5]), count=len(never))
     if (unlabelled := int((people & ~labelled).sum())) > 0:
         findings.add(kinds.UNLABELLED_PEOPLE, f"annotation id {annotations.ids[people & ~labelled][0]}", count=unlabelled)
-    if (labels[labelled] <= 1).all():
+    if labelled.any() and (labels[labelled] <= 1).all():
         findings.add(kinds.ALL_OCCLUDED, count=0)
     sides = annotations.boxes_xywh[labelled, 2:]
     boxed = (sides > 0).all(axis=1)

@@ -14,6 +14,12 @@ def _kind(severity: Severity, code: str, message: str, done: str = "") -> Kind:
 
 
 # Labels.
+NOBODY = _kind(
+    "error",
+    "nobody-to-look-for",
+    "nobody has a labelled keypoint and a box, so nobody is looked for",
+    "add boxes, or give `evaluate` those of a detector (--detections)",
+)
 NEVER_LABELLED = _kind("warning", "keypoint-never-labelled", "keypoints that are labelled of nobody", "nothing is measured for them")
 UNLABELLED_PEOPLE = _kind("note", "people-unlabelled", "people without a labelled keypoint", "nobody has to find them")
 SMALL_PEOPLE = _kind("note", "people-small", "labelled people smaller than 32 by 32 pixels: a pixel of the label decides about them")

@@ -205,7 +205,9 @@ def _recognise_object(document: Mapping[str, object]) -> Recognised:
         return Recognised(form=own, why="JSON of edgepose")
     if other := foreign.find_document(document):
         return Recognised(form="foreign", why=other.what, foreign=other)
-    if isinstance(document.get("images"), list) or isinstance(document.get("annotations"), list):
+    annotations = document.get("annotations")
+    scored = isinstance(annotations, list) and annotations and isinstance(annotations[0], dict) and {"bbox", "score"} <= set(annotations[0])
+    if isinstance(document.get("images"), list) or (isinstance(annotations, list) and not scored):
         return Recognised(form="annotations", why="annotations in COCO's form")
     people = document.get("people")
     if isinstance(people, list) and (not people or (isinstance(people[0], dict) and "box_xyxy" in people[0])):

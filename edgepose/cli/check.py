@@ -26,7 +26,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "check",
         help="say what is odd about data sets, detections, checkpoints and other files",
-        description="Say what files are, what is odd about them, what the other commands repair and what they refuse. Nothing is changed. "
+        description="Say what files are, what is odd about them, what other commands repair and what they refuse, and change nothing. "
         "Exit code 1: something would be refused.",
     )
     parser.add_argument(
@@ -44,8 +44,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--against", type=Path, metavar="FILE", help="other annotations, such as those trained on: what do both share?")
     parser.add_argument("--against-images", type=Path, metavar="DIR", help="folder of their pictures (default: --images)")
     parser.add_argument("--decode", action="store_true", help="decode every picture instead of reading its header")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="write a copy of one annotation file with what can be repaired with certainty"
+    )
     add_max_pixels_option(parser)
     add_json_option(parser)
+    parser.set_defaults(refuse_usage=parser.error)
     return parser
 
 
@@ -53,7 +57,14 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from edgepose.checking import check_paths, count_refused, to_report
 
+    if options.write and len(options.paths) != 1:
+        options.refuse_usage(f"--write writes a copy of one file, not of {len(options.paths)}")
     question = _read_question(options)
+    if options.write:
+        from edgepose.checking.repair import write_repaired
+
+        write_repaired(options.paths[0], options.write, question)
+        options.paths.append(options.write)
     with Progress(len(options.paths)) as progress:
         checked = list(check_paths(options.paths, question, progress.move))
     if options.json:

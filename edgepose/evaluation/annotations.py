@@ -22,7 +22,7 @@ from edgepose.evaluation.plausibility import check_annotations
 from edgepose.findings import Findings, Kind
 from edgepose.skeleton import get_skeleton
 
-__all__ = ["WHOLEBODY_PARTS", "load_annotations", "read_annotations"]
+__all__ = ["WHOLEBODY_PARTS", "Repeated", "load_annotations", "read_annotations"]
 
 
 def load_annotations(
@@ -131,7 +131,7 @@ def _read_coco(document: object, path: Path, sha256: str, keypoints: int | None,
     listed = {plain_id(category.get("id")) for category in categories}
     table = _Table(len(entries), keypoints)
     skipped: Counter[str] = Counter()
-    repeated = _Repeated()
+    repeated = Repeated()
     for number, entry in enumerate(entries):
         where = f"annotation {number}"
         fault = repeated.look(entry) or _fill(table, entry, form, pictures, listed, where, path, findings)
@@ -312,7 +312,7 @@ def _picture(entry: Entry, pictures: _Pictures, where: str, path: Path, findings
     return picture
 
 
-class _Repeated:
+class Repeated:
     """Finds annotations that are there twice, id and all."""
 
     def __init__(self) -> None:

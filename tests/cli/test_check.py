@@ -47,7 +47,24 @@ def test_what_is_odd_is_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureF
     assert {"code", "severity", "message", "count", "example", "done", "repaired"} == set(checked["findings"][0])
 
 
-@pytest.mark.parametrize("options", [[], ["x", "--keypoints", "nonsense"], ["x", "--max-pixels", "0"]])
+def test_a_repaired_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = plain(make_people())
+    for annotation in document["annotations"]:
+        annotation["num_keypoints"] = 0
+    path, out = tmp_path / "labels.json", tmp_path / "repaired.json"
+    path.write_text(json.dumps(document))
+    given = path.read_bytes()
+    assert main(["check", str(path), "--write", str(out)]) == 0
+    first, second = capsys.readouterr().out.split(f"{out}: ")
+    assert "| repaired |     4 | people with labelled keypoints whose num_keypoints is 0" in first
+    assert "repaired |" not in second
+    assert path.read_bytes() == given
+    assert [annotation["num_keypoints"] for annotation in json.loads(out.read_text())["annotations"]] == [16] * 4
+    assert main(["check", str(path), "--write", str(path)]) == 1
+    assert "write the repaired copy to another one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["x", "--keypoints", "nonsense"], ["x", "--max-pixels", "0"], ["x", "y", "--write", "z"]])
 def test_wrong_usage(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         main(["check", *options])
@@ -56,16 +73,16 @@ def test_wrong_usage(options: list[str], capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_models_and_checkpoints(artifacts: TinyArtifacts, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    onnx = artifacts.copy("onnx", tmp_path)
-    assert main(["check", str(onnx), "--keypoints", str(onnx)]) == 0
-    assert "an ONNX file of edgepose, its hash is right: tiny, dim 48" in capsys.readouterr().out
-    assert main(["check", str(onnx), "--keypoints", "crowdpose"]) == 1
+    device_file = artifacts.copy("litert", tmp_path)
+    assert main(["check", str(device_file), "--keypoints", str(device_file)]) == 0
+    assert "a TFLite file of edgepose, its hash is right: tiny, dim 48" in capsys.readouterr().out
+    assert main(["check", str(device_file), "--keypoints", "crowdpose"]) == 1
     assert "has 17 keypoints, the model's skeleton 'crowdpose' 14" in capsys.readouterr().out
-    content = bytearray(onnx.read_bytes())
+    content = bytearray(device_file.read_bytes())
     content[len(content) // 2] ^= 1
-    onnx.write_bytes(content)
+    device_file.write_bytes(content)
     plain_checkpoint = save(tmp_path / "epoch.pth", vitpose_state(random_model(depth=1, head="simple")))
-    assert main(["check", str(onnx), str(plain_checkpoint)]) == 1
+    assert main(["check", str(device_file), str(plain_checkpoint)]) == 1
     captured = capsys.readouterr()
     assert "the content has changed since it was verified" in captured.out
     assert "a checkpoint in the vitpose layout, taken for vitpose-192x1-simple" in captured.out

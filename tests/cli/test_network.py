@@ -108,6 +108,7 @@ def commands(model: Path, folder: Path) -> list[list[str]]:
         ],
         ["distill", "--recipe", "tiny.toml", "--data", "data", "--out", "run", "--workers", "0", "--device", "cpu", "--tensorboard"],
         ["predict", onnx, "data/000.png", "--out", "drawn"],
+        ["check", "data", onnx, str(model), "boxes.json", "tiny.toml", "--keypoints", "coco", "--decode"],
         ["evaluate", onnx, *data, "--out", "evaluated"],
         ["label", onnx, "--images", "data", "--boxes", "boxes.json", "--out", "labels.json", "--threads", "1"],
         ["benchmark", onnx, "--seconds", "0.01", "--processes", "1", "--out", "measured"],

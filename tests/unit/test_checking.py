@@ -123,6 +123,36 @@ def test_what_the_reader_refuses_is_one_error_with_the_mend(tmp_path: Path) -> N
     assert str(tmp_path) not in nothing.findings[0].message
 
 
+def test_nobody_to_look_for(tmp_path: Path) -> None:
+    document = plain(make_people())
+    for annotation in document["annotations"]:
+        annotation["bbox"].append(0.9)
+    checked = check_document(tmp_path, document)
+    assert codes(checked) == ALWAYS | {"box-unusable-labelled": 4, "nobody-to-look-for": 0}
+    for annotation in document["annotations"]:
+        annotation["bbox"].pop()
+        annotation["iscrowd"] = 1
+    assert "nobody-to-look-for" in codes(check_document(tmp_path, document))
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        ([], "refused"),
+        ({"a.jpg": [[1, 2, 3, 4]]}, "refused"),
+        ([{"image_id": 1, "bbox": [1, 2, 30, 40]}], "refused"),
+        ({"annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5}]}, "detections-wrapped"),
+    ],
+)
+def test_boxes_are_detections_where_annotations_are_named(tmp_path: Path, document: object, code: str) -> None:
+    annotations = tmp_path / "val.json"
+    annotations.write_text(json.dumps(plain(make_people())))
+    checked = check_document(tmp_path, document, "boxes.json", annotations=annotations)
+    assert checked.kind == "detections"
+    assert code in codes(checked)
+    assert "form-alone" not in codes(checked)
+
+
 def test_repairs_are_told_from_warnings(tmp_path: Path) -> None:
     document = plain(make_people())
     for annotation in document["annotations"]:

@@ -18,7 +18,7 @@ __all__ = ["Content", "choose_images", "list_content", "sample_names"]
 MAX_FILES = 200_000
 _DEEPEST = 12
 _PASSED_OVER = {"__pycache__", "__MACOSX", "node_modules", "site-packages"}
-_SAMPLE = 100
+_SAMPLE, _FOLDERS = 100, 50  # names that are looked for, in how many folders with pictures
 _TEXT_SUFFIXES = {".csv", ".json", ".jsonl", ".toml", ".xml", ".yaml", ".yml"}
 _PICTURE_SUFFIXES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _WEIGHT_SUFFIXES = {".bin", ".h5", ".mat", ".npz", ".onnx", ".pt", ".pth", ".safetensors", ".slp", ".tflite"}
@@ -70,7 +70,8 @@ def list_content(folder: Path) -> Content:
 
 def choose_images(names: Sequence[str], annotations: Path, root: Path, content: Content) -> Path:
     """Return the folder in which most of an annotation file's pictures are: its own, one with pictures, or the whole."""
-    candidates = [annotations.parent, *sorted(content.pictures), root]
+    fullest = sorted(content.pictures, key=lambda folder: (-len(content.pictures[folder]), folder))[:_FOLDERS]
+    candidates = [annotations.parent, *fullest, root]
     some = names[:: max(1, len(names) // _SAMPLE)]
     found = {folder: _count(folder, some) for folder in dict.fromkeys(candidates)}
     best = max(found, key=lambda folder: found[folder])

@@ -105,7 +105,7 @@ def _read_start(path: Path, size: int) -> bytes:
     """
     try:
         if not path.is_file():
-            raise InputError(f"{path}: no such file or folder")
+            raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file or folder'}")
         with path.open("rb") as file:
             return file.read(size)
     except (OSError, ValueError) as error:

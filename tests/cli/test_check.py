@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from artifacts import TinyArtifacts
-from checkpoints import random_model, save, vitpose_state
+from checkpoints import huggingface_config, huggingface_state, random_model, save, vitpose_state, write_huggingface
 from label_tools import cvat, make_people, plain, write_pictures
 
 from edgepose.cli import main
@@ -92,6 +92,18 @@ def test_models_and_checkpoints(artifacts: TinyArtifacts, tmp_path: Path, capsys
     out = capsys.readouterr().out
     assert "--dataset" not in out
     assert "say so with --input-size (256x192 or 192x256)" in out
+
+
+def test_a_folder_of_models(artifacts: TinyArtifacts, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifacts.copy("safetensors", tmp_path / "models")
+    model = random_model(depth=1, head="simple")
+    config = huggingface_config(model)
+    write_huggingface(tmp_path / "models" / "hub", huggingface_state(model), config)
+    assert main(["check", str(tmp_path / "models")]) == 0
+    out = capsys.readouterr().out
+    assert "hub: a checkpoint in the huggingface layout: " in out
+    assert "tiny.safetensors: a safetensors file of edgepose" in out
+    assert "models: a folder: 2 files looked at" in out
 
 
 def test_torch_is_asked_for_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,6 +86,35 @@ def test_predictions_of_ultralytics_and_the_annotations_they_belong_to(tmp_path:
     assert lost.refused
 
 
+def test_results_are_checked_one_by_one(tmp_path: Path) -> None:
+    annotations = tmp_path / "val.json"
+    annotations.write_text(json.dumps(plain(make_people())))
+    good = {"image_id": 1, "category_id": 1, "keypoints": [1.0] * 51, "score": 0.5}
+    wrong = [good | {"image_id": 77}, good | {"keypoints": [1.0] * 48}, good | {"score": None}, good | {"keypoints": []}]
+    checked = check_document(tmp_path, [good, *wrong], "results.json", annotations=annotations)
+    assert (checked.kind, checked.facts["keypoints"]) == ("results", 17)
+    assert codes(checked) == {"result-of-unknown-picture": 1, "result-of-other-count": 1, "result-unusable": 2}
+    other = check_document(tmp_path, [good], "results.json", skeleton=get_skeleton("crowdpose"))
+    assert codes(other) == {"form-alone": 0, "result-of-another-model": 0}
+
+
+def test_all_lists_of_a_whole_body_are_read(tmp_path: Path) -> None:
+    document = plain(make_people())
+    parts = {"foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
+    for annotation in document["annotations"]:
+        annotation |= {part: [40.0, 50.0, 0.9] * count for part, count in parts.items()}
+    checked = check_document(tmp_path, document)
+    assert checked.summary.endswith("133 keypoints (wholebody)")
+    assert not checked.refused
+
+
+def test_tracks_are_a_mark_of_sleap(tmp_path: Path) -> None:
+    document = label_tools.sleap(make_people()) | {"info": {}}
+    for number, image in enumerate(document["images"]):
+        image["file_name"] = f"{number}.jpg"
+    assert check_document(tmp_path, document).writer == "SLEAP"
+
+
 def test_detections_are_compared_with_the_annotated_people(tmp_path: Path) -> None:
     people = make_people()
     for box, rows in people:
@@ -173,6 +202,18 @@ def test_left_and_right_exchanged(tmp_path: Path, exchanged: bool) -> None:
         document["categories"][0]["keypoints"] = [NAMES[place] for place in order]
     found = codes(check_document(tmp_path, document))
     assert found.get("sides-exchanged") == (3 if exchanged else None)  # eyes, shoulders, hips
+
+
+@pytest.mark.parametrize(("turned", "said"), [(26, True), (15, False)])
+def test_some_people_are_turned_in_any_set(tmp_path: Path, turned: int, said: bool) -> None:
+    people = make_people(30)
+    for _, rows in people[:turned]:
+        for row in rows[:-1]:
+            row[0] = label_tools.WIDTH - row[0]
+    document = plain(people)
+    for annotation in document["annotations"]:
+        annotation["bbox"] = [0, 0, label_tools.WIDTH, label_tools.HEIGHT]
+    assert ("sides-exchanged" in codes(check_document(tmp_path, document))) == said
 
 
 def test_labels_that_show_trouble(tmp_path: Path) -> None:
@@ -338,6 +379,18 @@ def test_a_folder_is_checked_as_a_whole(tmp_path: Path) -> None:
     empty.mkdir()
     (checked,) = check_paths([empty], Question())
     assert codes(checked) == {"folder-without-anything": 0}
+
+
+def test_detections_in_a_folder_belong_to_its_annotations(tmp_path: Path) -> None:
+    people = make_people()
+    detections = [{"image_id": number + 1, "category_id": 0, "bbox": box, "score": 0.5} for number, (box, _) in enumerate(people)]
+    (tmp_path / "boxes.json").write_text(json.dumps(detections))
+    (tmp_path / "labels.json").write_text(json.dumps(plain(people)))
+    boxes = next(each for each in check_paths([tmp_path], Question()) if each.kind == "detections")
+    assert codes(boxes) == {"detections-category-zero": 4}
+    (tmp_path / "more.json").write_text(json.dumps(plain(people)))
+    boxes = next(each for each in check_paths([tmp_path], Question()) if each.kind == "detections")
+    assert codes(boxes) == {"form-alone": 0}  # whose boxes are they?
 
 
 DEEP = "[" * 100_000 + "]" * 100_000

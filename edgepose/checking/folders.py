@@ -69,12 +69,18 @@ def list_content(folder: Path) -> Content:
 
 
 def choose_images(names: Sequence[str], annotations: Path, root: Path, content: Content) -> Path:
-    """Return the folder in which most of an annotation file's pictures are: its own, one with pictures, or the whole."""
+    """Return the folder in which an annotation file's pictures are.
+
+    Frames of videos and splits of a set often have the same names: the file's own folder comes first, then one whose name is in the
+    file's (``val`` for ``person_keypoints_val.json``), if half of the pictures are there; then the one with most of them, then the whole.
+    """
     fullest = sorted(content.pictures, key=lambda folder: (-len(content.pictures[folder]), folder))[:_FOLDERS]
-    candidates = [annotations.parent, *fullest, root]
+    candidates = dict.fromkeys([annotations.parent, *fullest, root])
     some = names[:: max(1, len(names) // _SAMPLE)]
-    found = {folder: _count(folder, some) for folder in dict.fromkeys(candidates)}
-    best = max(found, key=lambda folder: found[folder])
+    found = {folder: _count(folder, some) for folder in candidates}
+    stem = annotations.stem.lower()
+    meant = [folder for folder in candidates if folder == annotations.parent or folder.name.lower() in stem]
+    best = max(found, key=lambda folder: (2 * found[folder] >= len(some) and folder in meant, found[folder]))
     return best if found[best] else root
 
 

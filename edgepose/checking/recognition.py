@@ -140,7 +140,7 @@ def _recognise_text(path: Path, text: str | None) -> Recognised | None:
 
 
 def _name_unknown(path: Path, head: bytes, text: str | None) -> Recognised:
-    what = describe_foreign(head, path.name) or describe_foreign(head, path.name, failed=True)
+    what = (describe_foreign(head, path.name) or describe_foreign(head, path.name, failed=True)).removeprefix("it is ")
     return Recognised(form="unknown", why=what or ("text of an unknown kind" if text is not None else "bytes of an unknown kind"))
 
 

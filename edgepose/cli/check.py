@@ -129,5 +129,5 @@ def _least_labelled(checked: "Checked") -> str:
     shares = checked.facts.get("labelled_share")
     if not isinstance(shares, dict) or not shares:
         return ""
-    least = sorted(shares.items(), key=lambda item: item[1])[:_LEAST_LABELLED]
+    least = [item for item in sorted(shares.items(), key=lambda item: item[1]) if item[1] < 1][:_LEAST_LABELLED]
     return ", ".join(f"{name.partition(' ')[2]} {share:.0%}" for name, share in least)

@@ -381,6 +381,19 @@ def test_a_folder_is_checked_as_a_whole(tmp_path: Path) -> None:
     assert codes(checked) == {"folder-without-anything": 0}
 
 
+@pytest.mark.parametrize("place", ["val/labels.json", "annotations/people_val.json"])
+def test_splits_with_the_same_names_keep_their_pictures(tmp_path: Path, place: str) -> None:
+    document = plain(make_people(4))
+    names = [image["file_name"] for image in document["images"]]
+    write_pictures(tmp_path / "train", names)
+    write_pictures(tmp_path / "val", names[:3], seed=1)
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(document))
+    checked = next(each for each in check_paths([tmp_path], Question()) if each.kind == "annotations")
+    assert codes(checked) == ALWAYS | {"picture-missing": 1}
+
+
 def test_detections_in_a_folder_belong_to_its_annotations(tmp_path: Path) -> None:
     people = make_people()
     detections = [{"image_id": number + 1, "category_id": 0, "bbox": box, "score": 0.5} for number, (box, _) in enumerate(people)]

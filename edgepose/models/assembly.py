@@ -96,6 +96,8 @@ def _build(
 
 def _to_float(file: WeightFile, name: str) -> Tensor:
     tensor = file.tensors[name]
+    if tensor.is_meta:
+        raise CheckpointError(f"{file.where}: {name!r} has a shape but no values: the model was saved before its weights were loaded")
     if tensor.layout == torch.strided and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         # A view of one number that claims to be a matrix takes no room in the file.
         raise CheckpointError(f"{file.where}: {name!r} has the shape {tuple(tensor.shape)}, but fewer values than that in the file")

@@ -1,6 +1,7 @@
 """Load a ViTPose from any checkpoint, and save one as edgepose's own ``.safetensors``."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from edgepose.artifact import embed_spec
+from edgepose.document import describe
 from edgepose.errors import ArtifactError, CheckpointError, InputError, SpecError
 from edgepose.files import staged_file
 from edgepose.models.assembly import assemble
@@ -129,7 +131,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, *, dtype: Literal[
 
 
 def _check_input_size(input_size: tuple[int, int]) -> tuple[int, int]:
-    height, width = input_size
+    sides = tuple(input_size) if isinstance(input_size, Sequence) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
+        raise InputError(f"the input size is {describe(input_size)}; expected height and width in whole pixels, such as (256, 192)")
+    height, width = sides
     try:
         InputSpec(height=height, width=width)
     except SpecError as error:

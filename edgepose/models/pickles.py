@@ -19,7 +19,7 @@ from edgepose.models.pickle_scan import scan_pickle
 
 __all__ = ["read_pickle"]
 
-_MAX_NESTING = 6
+_MAX_NESTING = 16
 # Trainers put their settings and logs beside the weights: values of these classes are read as empty shells of our own.
 _INERT = (
     "mmengine.logging.history_buffer.HistoryBuffer",
@@ -143,6 +143,9 @@ def _collect(container: object, prefix: str, state: dict[str, Tensor], *, seen: 
     for key, value in items:
         if isinstance(value, Tensor):
             state[f"{prefix}{key}"] = value
+        elif isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.dtype.itemsize <= 8:
+            # Weights that went through NumPy; torch wants its own order of bytes, and memory that it may write to.
+            state[f"{prefix}{key}"] = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
         elif isinstance(value, Mapping | list | tuple):
             _collect(value, f"{prefix}{key}.", state, seen=seen, depth=depth + 1)
 

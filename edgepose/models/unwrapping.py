@@ -40,6 +40,9 @@ _TRAINING = re.compile(
 # Known containers, the best known first: mmengine swaps averaged weights into "state_dict" before it saves.
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "ema_state_dict", "state_dict_ema", "model_ema")
 _LISTED = 3
+# What trainers put around parts of a model, inside a name: compiled, sharded, recomputed or parallel parts.
+_INNER = re.compile(r"(?<![^.])(?:_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod)\.")
+_INNER_PARALLEL = re.compile(r"((?:^|\.)(?:backbone|keypoint_head|head|associate_keypoint_heads\.\d+)\.)module\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,7 @@ def find_vitpose(tensors: Mapping[str, Tensor], where: str) -> Found:
     Raises:
         CheckpointError: two models are equally likely to be the one that is meant.
     """
+    tensors = _unwrap_parts(tensors)
     prefixes = _find_prefixes(tensors, _ANCHORS) or _find_prefixes(tensors, _BARE)
     if not prefixes:
         container = next((f"{name}." for name in _CONTAINERS if all(key.startswith(f"{name}.") for key in tensors)), "")
@@ -87,6 +91,14 @@ def find_vitpose(tensors: Mapping[str, Tensor], where: str) -> Found:
         more = f", … ({len(left)} in all)" if len(left) > _LISTED else ""
         notes.append(f"left out, because the trainer keeps it beside the model: {', '.join(map(repr, left[:_LISTED]))}{more}")
     return Found(tensors={name: tensor for name, tensor in inside.items() if name not in set(foreign)}, notes=tuple(notes))
+
+
+def _unwrap_parts(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Take the wrappers of a model's parts out of its names; not where two tensors would get the same name."""
+    names = {name: _INNER_PARALLEL.sub(r"\1", _INNER.sub("", name)) for name in tensors}
+    if len(set(names.values())) < len(names):
+        return tensors
+    return {names[name]: tensor for name, tensor in tensors.items()}
 
 
 def _find_prefixes(tensors: Mapping[str, Tensor], anchors: tuple[str, ...]) -> list[str]:

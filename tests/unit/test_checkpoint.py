@@ -149,6 +149,47 @@ def test_huggingface_normalization_is_read(tmp_path, model):
     assert (spec.input.mean, spec.input.std) == ((0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
 
 
+@pytest.mark.parametrize(
+    ("preprocessor", "mean", "std"),
+    [
+        ({"do_normalize": False}, 0.0, 1.0),
+        ({"do_normalize": False, "do_rescale": False}, 0.0, 1 / 255),
+        ({"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [51.0] * 3}, 0.5, 0.2),
+        ({"rescale_factor": 1 / 510, "image_mean": [0.2] * 3, "image_std": [0.1] * 3}, 0.4, 0.2),
+        ({"rescale_factor": 0.00392156862745098, "image_mean": [0.2] * 3, "image_std": [0.1] * 3}, 0.2, 0.1),
+    ],
+)
+def test_huggingface_pixels_are_scaled_as_it_says(tmp_path, model, preprocessor, mean, std):
+    folder = write_huggingface(tmp_path / "hf", huggingface_state(model), huggingface_config(model))
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    spec = load_checkpoint(folder).spec
+    assert spec.input.mean == pytest.approx((mean,) * 3)
+    assert spec.input.std == pytest.approx((std,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "message"),
+    [
+        ({"image_mean": [123.675, 116.28, 103.53], "image_std": [58.395, 57.12, 57.375]}, "no picture has it"),
+        ({"do_normalize": "no"}, "do_normalize is 'no'"),
+        ({"rescale_factor": 0}, "rescale_factor is 0"),
+        ({"image_mean": [0.5, 0.5]}, "image_mean has 2 items"),
+    ],
+)
+def test_huggingface_pixels_that_no_picture_has_are_refused(tmp_path, model, preprocessor, message):
+    folder = write_huggingface(tmp_path / "hf", huggingface_state(model), huggingface_config(model))
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder)
+
+
+def test_huggingface_crops_of_another_size_are_said(tmp_path, model):
+    folder = write_huggingface(tmp_path / "hf", huggingface_state(model), huggingface_config(model))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 384, "width": 288}}))
+    (note,) = load_checkpoint(folder).spec.provenance.notes
+    assert "makes crops of 384x288 (height × width)" in note
+
+
 # ViTPose+
 
 

@@ -46,6 +46,17 @@ def put(prefix, state):
         lambda state: {"state_dict": put("model.", state), "hyper_parameters": argparse.Namespace(lr=1, root=pathlib.PosixPath("/d"))},
         lambda state: {"state_dict": defaultdict(None, state)},
         lambda state: {name.replace("keypoint_head.", "head."): tensor for name, tensor in state.items()},
+        # Wrappers of parts: sharded or recomputed blocks, a compiled backbone, parts in parallel.
+        lambda state: {
+            name.replace("blocks.0.", "blocks.0._fsdp_wrapped_module._checkpoint_wrapped_module."): t for name, t in state.items()
+        },
+        lambda state: {name.replace("backbone.", "backbone._fsdp_wrapped_module."): tensor for name, tensor in state.items()},
+        lambda state: {"model." + name.replace("backbone.", "backbone._orig_mod."): tensor for name, tensor in state.items()},
+        lambda state: {name.replace("backbone.", "backbone.module.").replace("head.", "head.module."): t for name, t in state.items()},
+        lambda state: {"a": {"b": {"c": {"d": {"e": {"f": {"g": state}}}}}}},
+        # Through NumPy, in the other order of bytes, too.
+        lambda state: {"params": {name: tensor.numpy() for name, tensor in state.items()}},
+        lambda state: {name: tensor.double().numpy().astype(">f8") for name, tensor in state.items()},
     ],
 )
 def test_the_model_is_found_in_containers_and_behind_prefixes(tmp_path, model, wrap):
@@ -61,6 +72,29 @@ def test_prefixes_are_taken_off_in_every_kind_of_file(tmp_path, model, prefix):
     assert_equal(load_checkpoint(tmp_path / "a.safetensors"), model)
     folder = write_huggingface(tmp_path / "hf", put(prefix, huggingface_state(model)), huggingface_config(model))
     assert_equal(load_checkpoint(folder), model)
+
+
+def test_wrapped_parts_are_not_mixed_with_others(tmp_path, model):
+    state = vitpose_state(model)
+    state["backbone.module.last_norm.bias"] = state["backbone.last_norm.bias"] + 1
+    with pytest.raises(CheckpointError, match="unexpected tensor 'backbone.module.last_norm.bias'"):
+        load_checkpoint(save(tmp_path / "a.pth", state), dataset="coco", input_size=(256, 192))
+
+
+def test_a_shape_without_values_is_refused(tmp_path, model):
+    state = {name: tensor.to("meta") for name, tensor in vitpose_state(model).items()}
+    with pytest.raises(CheckpointError, match="'backbone.pos_embed' has a shape but no values"):
+        load_checkpoint(save(tmp_path / "a.pth", state), dataset="coco", input_size=(256, 192))
+
+
+@pytest.mark.parametrize("size", [(256.0, 192.0), (256, 192, 3), "256x192", (True, 192), 256, None])
+def test_a_size_is_two_whole_numbers(tmp_path, model, size):
+    path = save(tmp_path / "a.pth", vitpose_state(model))
+    if size is None:
+        assert load_checkpoint(path, dataset="coco", input_size=[256, 192]).spec.input.width == 192
+        return
+    with pytest.raises(InputError, match="expected height and width in whole pixels"):
+        load_checkpoint(path, dataset="coco", input_size=size)
 
 
 def test_what_is_left_out_is_said(tmp_path, model):

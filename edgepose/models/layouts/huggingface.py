@@ -145,7 +145,51 @@ class _Config:
         return Labels(name=f"keypoints-{len(names)}", keypoints=names, links=self.edges or ())
 
 
-def _known(document: Mapping[str, object], cls: type[_Backbone] | type[_Config]) -> dict[str, object]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Preprocessor:
+    """The fields of ``preprocessor_config.json`` that say what the network was fed, with ``VitPoseImageProcessor``'s defaults."""
+
+    image_mean: tuple[float, float, float] | None = None
+    image_std: tuple[float, float, float] | None = None
+    do_normalize: bool = True
+    do_rescale: bool = True
+    rescale_factor: float = 1 / 255
+    size: dict[str, int] | tuple[int, ...] | int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rescale_factor <= 1:
+            raise SpecError(f"preprocessor_config.json.rescale_factor is {self.rescale_factor}; allowed: above 0, up to 1")
+
+    @property
+    def input(self) -> InputSpec | None:
+        """Mean and deviation of pixels from 0 to 1 that do the same; ``None`` for the usual ones."""
+        scale = 255 * (self.rescale_factor if self.do_rescale else 1.0)
+        usual = InputSpec()
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        if self.do_normalize:
+            mean, std = self.image_mean or usual.mean, self.image_std or usual.std
+        if abs(scale - 1) > 1e-6:
+            mean = (mean[0] / scale, mean[1] / scale, mean[2] / scale)
+            std = (std[0] / scale, std[1] / scale, std[2] / scale)
+        if not all(0 <= value <= 1 for value in mean):
+            raise SpecError(
+                f"mean is {self.image_mean}, of pixels up to {scale:.4g}: no picture has it; write mean and deviation in the same units as "
+                "the pixels, after rescale_factor"
+            )
+        return None if (mean, std) == (usual.mean, usual.std) else InputSpec(mean=mean, std=std)
+
+    def note_size(self, height: int, width: int) -> tuple[str, ...]:
+        """Say so if crops have another size than the network's."""
+        stated = (self.size.get("height"), self.size.get("width")) if isinstance(self.size, dict) else (height, width)
+        if stated == (height, width):
+            return ()
+        crops = "x".join(map(str, stated))
+        return (
+            f"preprocessor_config.json makes crops of {crops} (height × width), but config.json's network takes {height}x{width}: taken",
+        )
+
+
+def _known(document: Mapping[str, object], cls: type[_Backbone] | type[_Config] | type[_Preprocessor]) -> dict[str, object]:
     names = {field.name for field in fields(cls)}
     return {name: value for name, value in document.items() if name in names}
 
@@ -183,6 +227,7 @@ class HuggingFaceLayout:
             raise CheckpointError(
                 f"{file.where}: its patch embedding has the shape {stem}, config.json asks for {(architecture.dim, 3, PATCH, PATCH)}"
             )
+        preprocessor = _read_preprocessor(file)
         depth = architecture.depth
         present = count_blocks(file, "backbone.encoder.layer.")
         if present < depth:
@@ -198,8 +243,8 @@ class HuggingFaceLayout:
             expert=expert.dataset if expert else "",
             head=expert.head if expert else "",
             labels=config.read_labels,
-            input=_read_normalization(file),
-            notes=expert.notes if expert else (),
+            input=_read_input(file, preprocessor),
+            notes=(*preprocessor.note_size(*backbone.input_size), *(expert.notes if expert else ())),
         )
 
 
@@ -225,15 +270,19 @@ def _is_unused(name: str, depth: int, *, has_experts: bool) -> bool:
     return beyond or name in _LEFTOVER or (has_experts and bool(_EXPERT.match(name)))
 
 
-def _read_normalization(file: WeightFile) -> InputSpec | None:
-    """Read mean and standard deviation from ``preprocessor_config.json``, where there is one that states them."""
+def _read_input(file: WeightFile, preprocessor: _Preprocessor) -> InputSpec | None:
+    try:
+        return preprocessor.input
+    except SpecError as error:
+        raise CheckpointError(f"{file.where}: preprocessor_config.json: {error}") from None
+
+
+def _read_preprocessor(file: WeightFile) -> _Preprocessor:
     path = file.folder / "preprocessor_config.json"
     if not path.is_file():
-        return None
+        return _Preprocessor()
     document = read_json(path, file.where)
-    if document.get("image_mean") is None or document.get("image_std") is None:
-        return None
     try:
-        return from_document(InputSpec, {"mean": document["image_mean"], "std": document["image_std"]}, where=path.name)
+        return from_document(_Preprocessor, _known(document, _Preprocessor), where=path.name)
     except SpecError as error:
         raise CheckpointError(f"{file.where}: {error}") from None

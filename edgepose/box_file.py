@@ -140,13 +140,13 @@ def load_boxes(path: str | Path) -> BoxFile:
 
     - ``[[left, top, right, bottom], …]``: the same for every image;
     - ``{"image.jpg": [[left, top, right, bottom], …], …}``: by image name, with as much of its folder as is needed to tell images apart;
-    - ``{"people": [{"box_xyxy": [left, top, right, bottom], …}, …]}``: the same for every image; what else a person holds is ignored, and
-      numbers may be null, as ``edgepose predict`` writes boxes that aren't finite;
+    - ``{"people": [{"box_xyxy": [left, top, right, bottom], …}, …]}``: the same for every image; what else a person holds is ignored;
     - ``[{"image_id": 139, "bbox": [left, top, width, height], "score": 0.9}, …]``, COCO's detections: an image is found by the number in
       its name, by ``file_name`` where the objects have it, or by an ``image_id`` that is a name; of several categories 1 are people;
     - ``{"images": [{"id": 1, "file_name": …}, …], "annotations": [{"image_id": 1, "bbox": […]}, …]}``, COCO's annotations.
 
-    Rows of the first two may have a fifth number, the score from 0 to 1, and a sixth, the class, of which 0 are people.
+    Rows of the first two may have a fifth number, the score from 0 to 1, and a sixth, the class, of which 0 are people. Numbers of a box
+    may be null, as JSON has no NaN: such a box is a person that can't be used.
 
     Only the form is checked here: ``judge_boxes`` does the rest when the image is known.
 
@@ -166,7 +166,7 @@ def load_boxes(path: str | Path) -> BoxFile:
         return _read_annotations(document, source)
     people = document.get("people")
     if isinstance(people, list) and all(isinstance(person, dict) for person in people):
-        boxes = [_finite(person.get("box_xyxy")) for person in people]
+        boxes = [person.get("box_xyxy") for person in people]
         return BoxFile(source=source, shared=_parse(boxes, f"{source}: people"), by_name={})
     by_name = {name: _parse(boxes, f"{source}: {name}") for name, boxes in document.items()}
     return BoxFile(source=source, shared=None, by_name=by_name)
@@ -177,12 +177,14 @@ def _parse(items: object, where: str) -> Rows:
         raise SpecError(f"{where} holds {describe(items)}; expected a list of boxes: {FORMS}")
     if items in ([], [[]]):
         return np.empty((0, 4))
-    for index, item in enumerate(items):
+    table: list[list[float]] = []
+    for index, item in enumerate(map(_finite, items)):
         if not _is_row(item) or not 4 <= len(item) <= 6:
             raise SpecError(f"{where}: box {index} is {describe(item)}; expected four numbers: left, top, right, bottom")
-        if len(item) != len(items[0]):
-            raise SpecError(f"{where}: box {index} has {len(item)} numbers, box 0 {len(items[0])}; expected the same of each")
-    rows = np.array(items, dtype=np.float64).reshape(len(items), -1)
+        table.append(item)
+        if len(item) != len(table[0]):
+            raise SpecError(f"{where}: box {index} has {len(item)} numbers, box 0 {len(table[0])}; expected the same of each")
+    rows = np.array(table, dtype=np.float64).reshape(len(table), -1)
     try:
         split_rows(rows)
     except InputError as error:
@@ -215,7 +217,7 @@ def _read_detections(entries: list[dict[str, Any]], source: str, names: Mapping[
         raise SpecError(f"{source} holds detections of several categories, but none of {person!r}, which are people")
     rows: dict[str | int, list[list[float]]] = {}
     for number, entry in enumerate(entries):
-        box, image, score = entry.get("bbox"), entry.get("file_name", entry.get("image_id")), entry.get("score")
+        box, image, score = _finite(entry.get("bbox")), entry.get("file_name", entry.get("image_id")), entry.get("score")
         if not _is_row(box) or len(box) != 4 or isinstance(image, bool) or not isinstance(image, int | str):
             raise SpecError(f"{source}: object {number} is {describe(entry)}; expected image_id, and bbox: left, top, width, height")
         if names is not None:
@@ -244,6 +246,7 @@ def _even(rows: list[list[float]]) -> Rows:
 
 
 def _finite(box: object) -> object:
+    """A box whose nulls, which is how most writers of JSON spell NaN, are NaN again."""
     return [np.nan if value is None else value for value in box] if isinstance(box, list) else box
 
 

@@ -92,7 +92,7 @@ def parse_json(text: str | bytes, *, where: str) -> object:
     except RecursionError:
         raise SpecError(f"{where} isn't valid JSON: it is nested more than {MAX_DEPTH} deep") from None
     except ValueError as error:
-        raise SpecError(f"{where} isn't valid JSON: {error}") from None
+        raise SpecError(_explain(error, "JSON", where)) from None
     _check_depth(parsed, where)
     encoded = text if isinstance(text, bytes) else content.encode()
     if b"0" * (MAX_DIGITS + 1) in encoded.translate(_DIGITS_TO_ZERO):
@@ -119,7 +119,7 @@ def parse_toml(text: str | bytes, *, where: str) -> dict[str, object]:
     except RecursionError:
         raise SpecError(f"{where} isn't valid TOML: it is nested more than {MAX_DEPTH} deep") from None
     except ValueError as error:
-        raise SpecError(f"{where} isn't valid TOML: {error}") from None
+        raise SpecError(_explain(error, "TOML", where)) from None
     _check_depth(parsed, where)
     _check_integers(parsed, where)
     return parsed
@@ -218,6 +218,12 @@ def _decode(text: str | bytes, detect: Callable[[bytes], str], form: str, where:
         return text.decode(detect(text))
     except UnicodeError as error:
         raise SpecError(f"{where} isn't valid {form}: it isn't text in UTF-8 ({error})") from None
+
+
+def _explain(error: ValueError, form: str, where: str) -> str:
+    if "set_int_max_str_digits" in str(error):  # Python's advice to programmers, about more than 4300 digits
+        return f"{where} holds an integer of more than {MAX_DIGITS} digits"
+    return f"{where} isn't valid {form}: {error}"
 
 
 def _check_depth(document: object, where: str) -> None:

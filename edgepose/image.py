@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgepose.document import read_bytes
 from edgepose.errors import InputError
 from edgepose.files import staged_file
 from edgepose.image_format import describe_foreign, find_depth, find_size
@@ -20,6 +21,8 @@ MAX_SIDE_PX = 32_766  # what OpenCV's warp takes
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 JPEG_QUALITY = 95
 MAX_PIXELS = 100_000_000
+BYTES_PER_PIXEL = 8  # of the largest there are: four samples of 16 bits, not compressed
+MIN_BYTES_ALLOWED = 1 << 29  # a small picture may have a long video behind it
 GREY = 128  # what a JPEG decoder paints where data is missing
 _BLOCK_PX = 8
 _LESS_BITS = (8, 10, 12, 14)
@@ -60,12 +63,9 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
         (H, W, 3) uint8, RGB.
 
     Raises:
-        InputError: the file is missing, a directory, empty, truncated, not an image, or has too many pixels.
+        InputError: the file is missing, a directory, empty, truncated, not an image, or has too many bytes or pixels.
     """
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise InputError(f"can't read the image {str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
+    content = read_bytes(path, what="the image", max_bytes=max(BYTES_PER_PIXEL * max_pixels, MIN_BYTES_ALLOWED))
     return decode_image(content, str(path), max_pixels=max_pixels)
 
 

@@ -73,8 +73,8 @@ BOX_AS_TEXT = _repair("box-as-text", "boxes written as text", "read as numbers")
 AREA_AS_TEXT = _repair("area-as-text", "areas written as text", "read as numbers")
 NO_AREA_OUTLINE = _note("area-missing-outline", "labelled people without an area", "that of their outline is taken")
 NO_AREA_BOX = _note("area-missing-box", "labelled people without an area", "0.53 of their box is taken")
-BAD_AREA_OUTLINE = _warning("area-unusable-outline", "labelled people whose area isn't above 0", "that of their outline is taken")
-BAD_AREA_BOX = _warning("area-unusable-box", "labelled people whose area isn't above 0", "0.53 of their box is taken")
+BAD_AREA_OUTLINE = _warning("area-unusable-outline", "labelled people whose area can't be right", "that of their outline is taken")
+BAD_AREA_BOX = _warning("area-unusable-box", "labelled people whose area can't be right", "0.53 of their box is taken")
 COUNT_OTHERWISE = _repair("num-keypoints-not-integer", "num_keypoints that aren't whole numbers", "read, or counted where unreadable")
 COUNT_ZERO = _kind(
     "warning", "num-keypoints-zero", "people with labelled keypoints whose num_keypoints is 0", "counted anew", repaired=True
@@ -84,7 +84,7 @@ COUNT_OCCLUDED = _note(
 )
 COUNT_UNLABELLED = _warning("num-keypoints-unlabelled", "people with num_keypoints above 0 but no label", "ignored: nothing can be judged")
 NESTED = _repair("keypoints-nested", "lists of keypoints that are nested", "read in their order")
-KEYPOINTS_AS_TEXT = _repair("keypoints-as-text", "lists of keypoints with text", "read as numbers")
+KEYPOINTS_AS_TEXT = _repair("keypoints-as-text", "lists of keypoints with text, true or false", "read as numbers")
 UNLABELLED_PLACE = _repair(
     "unlabelled-not-finite", "unlabelled keypoints whose place isn't a number", "kept unlabelled; their place doesn't matter"
 )

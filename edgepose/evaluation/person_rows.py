@@ -122,15 +122,16 @@ def _read_leniently(value: object, count: int, where: str, findings: Findings) -
     nested = len(value) == count and all(isinstance(each, list) and len(each) == 3 for each in value)
     flat = [number for each in cast("list[list[object]]", value) for number in each] if nested else value
     if len(flat) != 3 * count:
-        plain = all(each is None or (isinstance(each, int | float | str) and not isinstance(each, bool)) for each in flat)
+        plain = all(each is None or isinstance(each, int | float | str) for each in flat)
         return kinds.OTHER_COUNT if plain else kinds.BAD_KEYPOINTS
     numbers = np.full(3 * count, np.nan)
     text = False
     for place, each in enumerate(flat):
-        number = read_number(each)
+        # A visibility may be true or false; a place can't.
+        number = 2.0 * each if isinstance(each, bool) and place % 3 == 2 else read_number(each)
         if number is not None:
             numbers[place] = number
-            text |= isinstance(each, str)
+            text |= isinstance(each, str | bool)
         elif isinstance(each, bool | list | dict) or (isinstance(each, str) and each.strip().lower() not in _NOTHING):
             return kinds.BAD_KEYPOINTS
     if nested:

@@ -104,6 +104,14 @@ def test_an_object_is_by_file_name(tmp_path):
         boxes.for_image("c.jpg")
 
 
+def test_nulls_are_boxes_that_cannot_be_used(tmp_path):
+    # JSON has no NaN: JavaScript and pandas write null.
+    for document in ([GOOD, [None] * 4], {"a.jpg": [GOOD, [None] * 4]}, [detection(1, 10), detection(1, 10) | {"bbox": [None] * 4}]):
+        boxes = load_boxes(write(tmp_path, document))
+        rows = boxes.rows_for_image("a.jpg" if isinstance(document, dict) else "000001.jpg")
+        assert judge_boxes(rows[:, :4], SHAPE).status == (BoxStatus.USABLE, BoxStatus.NOT_FINITE)
+
+
 def test_an_empty_list_is_no_boxes(tmp_path):
     assert load_boxes(write(tmp_path, [])).for_image("a.jpg").shape == (0, 4)
 
@@ -118,7 +126,7 @@ def test_an_empty_list_is_no_boxes(tmp_path):
         ([GOOD, [1, 2, 3]], r"box 1 is \[1, 2, 3\]"),
         ([[1, 2, 3, "4"]], "box 0 is"),
         ([[1, 2, 3, True]], "box 0 is"),
-        ([[1, 2, 3, None]], "box 0 is"),
+        ([GOOD, None], "box 1 is None"),
         ({"a.jpg": {"x": 1}}, r"a\.jpg holds"),
         ({"a.jpg": [GOOD, 5]}, r"a\.jpg: box 1 is 5"),
         ({"people": [{"name": "x"}]}, "people: box 0 is None"),

@@ -139,7 +139,7 @@ def test_a_mark_before_text_is_skipped() -> None:
         ('{"a":' * 100_000, "more than 100 deep"),
         ("[" * 101 + "]" * 101, "more than 100 deep"),
         ("[1" + "0" * 308 + "]", "more than 308 digits"),
-        ("[-1" + "0" * 5000 + "]", "isn't valid JSON: .*digits"),
+        ("[-1" + "0" * 5000 + "]", "more than 308 digits$"),
         ('{"a": {"b": 1, "c": 2, "b": 3}}', "the name 'b' twice"),
         (b"\xff\xfe[\0", "isn't valid JSON"),
     ],
@@ -165,7 +165,7 @@ def test_what_looks_bad_and_is_not() -> None:
     [
         ("= 3", "isn't valid TOML"),
         ("a = " + "[" * 10_000, "more than 100 deep"),
-        ("a = " + "9" * 5000, "isn't valid TOML: .*digits"),
+        ("a = " + "9" * 5000, "more than 308 digits$"),
         ("a = " + "9" * 400, "more than 308 digits"),
         (".".join("a" * 30_000) + " = 1", "more than 1000 dots"),
         ("a.b" * 50 + " = 1", None),

@@ -1,11 +1,13 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+import edgepose.image
 import edgepose.jpeg
 from edgepose.errors import InputError
 from edgepose.image import decode_image, read_image, write_image
@@ -347,3 +349,10 @@ def test_damaged_headers_raise_nothing_else(photo):
                 decode_image(bytes(damaged), "damaged", max_pixels=1_000_000)
             except InputError:
                 continue
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device")
+def test_a_file_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(edgepose.image, "MIN_BYTES_ALLOWED", 5_000_000)
+    with pytest.raises(InputError, match="can't read the image '/dev/zero': it has more than the 8000000 bytes that are allowed"):
+        read_image("/dev/zero", max_pixels=1_000_000)

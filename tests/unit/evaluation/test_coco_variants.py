@@ -158,6 +158,10 @@ NAN, STEM = float("nan"), {1: "a", 2: "b"}
         (every("keypoints", lambda points: [points[k : k + 3] for k in range(0, 51, 3)]), {"keypoints-nested": 3}),
         (every("keypoints", lambda points: [str(number) for number in points]), {"keypoints-as-text": 3}),
         (every("keypoints", lambda points: [float(number) for number in points]), {}),
+        (
+            every("keypoints", lambda points: [bool(v) if k % 3 == 2 else v for k, v in enumerate(points)]),
+            {"keypoints-as-text": 3},
+        ),
         (unlabelled(None, None, 0), {"unlabelled-not-finite": 3}),
         (unlabelled(NAN, NAN, 0), {"unlabelled-not-finite": 3}),
         (unlabelled(NAN, 5, 0), {"unlabelled-not-finite": 3}),

@@ -45,11 +45,11 @@ def check_checkpoint(path: Path, question: Question) -> Checked:
     refused: tuple[Finding, ...] = ()
     try:
         try:
-            spec = _load_spec(path, question.skeleton, assume=False)
+            spec = _load_spec(path, question, assume=False)
         except InputError as error:
             # Nothing says what its keypoints are, or its size: everything else can be checked with the likeliest.
             refused = (refusal(error, path, "checkpoint-unidentified"),)
-            spec = _load_spec(path, question.skeleton, assume=True)
+            spec = _load_spec(path, question, assume=True)
     except EdgePoseError as error:
         return Checked(path=path, kind="checkpoint", summary="a checkpoint", findings=(refusal(error, path),))
     taken = ", taken for" if refused else ":"
@@ -75,19 +75,21 @@ def read_model_skeleton(source: str) -> Skeleton:
     if form == "model":
         return open_artifact(path).spec.skeleton
     if form == "checkpoint":
-        return _load_spec(path, None, assume=False).skeleton
+        return _load_spec(path, Question(), assume=False).skeleton
     if form == "skeleton":
         return load_skeleton(path)
     raise InputError(f"{path} has no keypoints of a model; expected a skeleton file, a model, or one of {', '.join(list_skeletons())}")
 
 
-def _load_spec(path: Path, skeleton: Skeleton | None, *, assume: bool) -> ModelSpec:
+def _load_spec(path: Path, question: Question, *, assume: bool) -> ModelSpec:
     try:
         from edgepose.models import load_checkpoint
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", extra="convert", purpose="Reading a checkpoint") from None
     with _silent(logging.getLogger("edgepose.models.checkpoint")):
-        return load_checkpoint(path, skeleton=skeleton, assume=assume).spec
+        return load_checkpoint(
+            path, dataset=question.dataset, skeleton=question.skeleton, input_size=question.input_size, assume=assume
+        ).spec
 
 
 @contextmanager

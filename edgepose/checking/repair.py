@@ -78,7 +78,10 @@ def _identify(images: Sequence[Entry], annotations: Annotations) -> Identities:
 
 def _foreign_ids(categories: Sequence[Entry], form: Form) -> set[str | None]:
     """Categories with keypoints of their own that aren't the model's."""
-    return {plain_id(each.get("id")) for each in categories if each.get("keypoints") and plain_id(each.get("id")) not in form.categories}
+    if not form.categories:
+        return set()
+    others = [each for each in categories if isinstance(each.get("keypoints"), list) and each["keypoints"]]
+    return {plain_id(each.get("id")) for each in others} - set(form.categories)
 
 
 def _repair_images(images: Sequence[Entry], annotations: Annotations, folder: Path | None) -> list[_Changed]:
@@ -96,7 +99,7 @@ def _repair_images(images: Sequence[Entry], annotations: Annotations, folder: Pa
 def _repair_categories(categories: Sequence[Entry], form: Form) -> list[_Changed]:
     foreign = _foreign_ids(categories, form)
     count = form.parts["keypoints"]
-    kept = [dict(category) for category in categories if plain_id(category.get("id")) not in foreign or not form.categories]
+    kept = [dict(category) for category in categories if plain_id(category.get("id")) not in foreign]
     for category in kept:
         names = category.get("keypoints")
         if isinstance(names, list) and len(form.parts) == 1:

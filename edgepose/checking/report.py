@@ -30,6 +30,8 @@ class Question:
         annotations: the file that detections and results belong to.
         against: another annotation file, which should share no picture with those checked.
         against_images: folder of its pictures; ``None``: the same.
+        dataset: what checkpoints were trained on, where they don't say.
+        input_size: height and width of their input, where they don't say.
         decode: whether pictures are decoded; else only their headers are read.
         max_pixels: larger pictures are refused.
         inside: files lie in a folder that is checked as a whole: what edgepose doesn't read there isn't refused.
@@ -40,6 +42,8 @@ class Question:
     annotations: Path | None = None
     against: Path | None = None
     against_images: Path | None = None
+    dataset: str | None = None
+    input_size: tuple[int, int] | None = None
     decode: bool = False
     max_pixels: int = MAX_PIXELS
     inside: bool = False

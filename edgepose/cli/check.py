@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepose.cli.options import add_json_option, add_max_pixels_option
+from edgepose.cli.options import add_json_option, add_max_pixels_option, input_size
 from edgepose.cli.progress import Progress
 from edgepose.cli.table import format_table
 from edgepose.printable import printable
@@ -43,6 +43,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="what detections and results belong to")
     parser.add_argument("--against", type=Path, metavar="FILE", help="other annotations, such as those trained on: what do both share?")
     parser.add_argument("--against-images", type=Path, metavar="DIR", help="folder of their pictures (default: --images)")
+    parser.add_argument("--dataset", help="what checkpoints were trained on, where they don't say: see `edgepose convert`")
+    parser.add_argument("--input-size", type=input_size, metavar="HxW", help="height and width of their input, where they don't say")
     parser.add_argument("--decode", action="store_true", help="decode every picture instead of reading its header")
     parser.add_argument(
         "--write", type=Path, metavar="FILE", help="write a copy of one annotation file with what can be repaired with certainty"
@@ -80,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 def _keypoints(text: str) -> str:
     from edgepose.skeleton import list_skeletons
 
-    if text not in list_skeletons() and not Path(text).exists():
+    if not text or (text not in list_skeletons() and not Path(text).exists()):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a file nor a built-in skeleton ({', '.join(list_skeletons())})")
     return text
 
@@ -95,6 +97,8 @@ def _read_question(options: argparse.Namespace) -> "Question":
         annotations=options.annotations,
         against=options.against,
         against_images=options.against_images,
+        dataset=options.dataset,
+        input_size=options.input_size,
         decode=options.decode,
         max_pixels=options.max_pixels,
     )

@@ -92,6 +92,8 @@ def test_models_and_checkpoints(artifacts: TinyArtifacts, tmp_path: Path, capsys
     out = capsys.readouterr().out
     assert "--dataset" not in out
     assert "say so with --input-size (256x192 or 192x256)" in out
+    assert main(["check", str(plain_checkpoint), "--dataset", "coco", "--input-size", "256x192"]) == 0
+    assert "nothing odd" in capsys.readouterr().out
 
 
 def test_a_folder_of_models(artifacts: TinyArtifacts, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,6 +120,15 @@ def test_an_annotation_of_an_unknown_picture_doesnt_get_one(tmp_path: Path) -> N
     assert [annotation["image_id"] for annotation in written] == [2, 3, 4]
 
 
+def test_names_that_are_none_lose_nobody(tmp_path: Path) -> None:
+    document = plain(make_people())
+    document["categories"][0]["keypoints"] = "nose"
+    path, out = tmp_path / "labels.json", tmp_path / "repaired.json"
+    path.write_text(json.dumps(document))
+    write_repaired(path, out, Question())
+    assert len(json.loads(out.read_text())["annotations"]) == 4
+
+
 def test_a_repeated_annotation_doesnt_become_a_second_person(tmp_path: Path) -> None:
     document = plain(make_people())
     document["annotations"] += [dict(document["annotations"][0]), dict(document["annotations"][1], id=1)]

@@ -5,13 +5,14 @@ import pytest
 from edgepose.artifact import open_artifact
 from edgepose.errors import DeviceError, InputError
 from edgepose.runtime import load, onnxruntime
+from edgepose.runtime.packages import import_package
 from edgepose.runtime.request import DeviceRequest
 
 
 @pytest.fixture
 def providers(monkeypatch):
     """Let ONNX Runtime claim providers that this machine doesn't have."""
-    import onnxruntime as ort
+    ort = import_package("onnxruntime", extra="onnx", purpose="a test")
 
     def claim(*names):
         monkeypatch.setattr(
@@ -62,7 +63,7 @@ class HalfSession:
 
 @pytest.mark.parametrize("taken", [30, 0])
 def test_onnxruntime_says_how_much_a_provider_takes(artifacts, providers, monkeypatch, taken):
-    import onnxruntime as ort
+    ort = import_package("onnxruntime", extra="onnx", purpose="a test")
 
     providers("CUDA")
     monkeypatch.setattr(ort, "InferenceSession", lambda *args, **kwargs: HalfSession(taken))
@@ -77,7 +78,7 @@ def test_onnxruntime_says_how_much_a_provider_takes(artifacts, providers, monkey
 
 
 def test_onnxruntime_options_reach_it(artifacts, monkeypatch):
-    import onnxruntime as ort
+    ort = import_package("onnxruntime", extra="onnx", purpose="a test")
 
     seen = []
 
@@ -116,7 +117,7 @@ def test_onnxruntime_options_that_do_not_exist_are_named(artifacts, option, told
     [("Unknown provider option: device_ix", InputError), ("libcudart.so.12: cannot open shared object file", DeviceError)],
 )
 def test_onnxruntime_provider_options_are_blamed_only_when_named(artifacts, providers, monkeypatch, error, kind):
-    import onnxruntime as ort
+    ort = import_package("onnxruntime", extra="onnx", purpose="a test")
 
     def fail(*args, **kwargs):
         raise RuntimeError(error)

@@ -118,8 +118,9 @@ def test_a_range_that_doesnt_fit_is_named(factor: float, model: ViTPose) -> None
     name = f"{BLOCK}.mlp.fc1"
     right = quantized.layers[name].input
     wrong = replace(quantized.layers[name], input=ActivationRange(low=right.low * factor, high=right.high * factor))
-    with pytest.raises(VerificationError, match=rf"^{name}: its input is rounded to levels from"):
+    with pytest.raises(VerificationError, match=rf"^{name}: its input is rounded to levels from") as caught:
         check(replace(quantized, layers=quantized.layers | {name: wrong}), model)
+    assert ("calibrate on more photos" in str(caught.value)) == (factor < 1)
 
 
 def test_noise_is_larger_where_more_is_rounded(model: ViTPose) -> None:

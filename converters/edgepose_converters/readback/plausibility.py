@@ -247,9 +247,10 @@ def _check_range(name: str, range_: ActivationRange | None, seen: _Seen) -> None
         return
     reach = max(-seen.low, seen.high, 1e-12)
     if seen.cut > _LARGEST_CUT or range_.high - range_.low > _WIDEST * 2 * reach:
+        mend = "; calibrate on more photos, of people like those on the photos it is verified on" if seen.cut > _LARGEST_CUT else ""
         raise VerificationError(
             f"{name}: its input is rounded to levels from {range_.low:.4g} to {range_.high:.4g}, and reaches from {seen.low:.4g} to "
-            f"{seen.high:.4g}: {seen.cut:.1%} is cut off"
+            f"{seen.high:.4g}: {seen.cut:.1%} is cut off{mend}"
         )
 
 

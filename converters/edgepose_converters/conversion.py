@@ -18,6 +18,7 @@ from edgepose.files import publish, staging_folder
 from edgepose.models import Checkpoint, for_export
 from edgepose.models.vitpose import ViTPose
 from edgepose.precision import Precision, PrecisionName, get_precision
+from edgepose.quantization.calibration import ENOUGH_PHOTOS
 from edgepose.quantization.lowering import QuantizedModel, apply, simulate
 from edgepose.quantization.recipe import Quantization
 from edgepose.quiet import quiet
@@ -169,7 +170,9 @@ class _Sources:
             if kind not in self._decisions:
                 raise InputError(f"precision {precision.name!r} needs a decision how to quantize: calibration photos, or a recipe file")
             quantized = apply(self._checkpoint.model, self._decisions[kind])
-            check_against_float(quantized, self._checkpoint.model, precision, self._reference.crops)
+            calibration = quantized.quantization.statistics.calibration
+            few = calibration is not None and calibration.photos < ENOUGH_PHOTOS
+            check_against_float(quantized, self._checkpoint.model, precision, self._reference.crops, few_photos=few)
             simulated = run_torch(simulate(quantized), self._reference.crops)
             source = Source(module=quantized.module, spec=self._checkpoint.spec, quantized=quantized)
             self._applied[kind] = source, dataclasses.replace(self._reference, simulated=simulated)

@@ -11,6 +11,7 @@ from edgepose.errors import InputError, VerificationError
 from edgepose.models import Checkpoint, for_export
 from edgepose.models.vitpose import ViTPose
 from edgepose.precision import Precision, get_precision
+from edgepose.quantization.calibration import ENOUGH_PHOTOS
 from edgepose.quantization.lowering import QuantizedModel, apply, simulate
 from edgepose.quantization.recipe import Quantization
 from edgepose.quiet import quiet
@@ -121,7 +122,7 @@ def _verify_quantized(
     with quiet():
         if decision is None:
             quantized = _rebuild(artifact, checkpoint, precision)
-            numbers = _check_against_float(path, quantized, checkpoint, precision, reference)
+            numbers = _check_against_float(artifact, quantized, checkpoint, precision, reference)
             weights = f"{numbers} stored numbers against the checkpoint: weights to half a level, biases to what rounding explains"
             checked = [weights, "heatmaps against a simulation of what the file holds"]
             if precision.calibrated:
@@ -147,11 +148,16 @@ def _verify_quantized(
     return Verification(parities=parities, limit=limit, numbers=numbers, checked=tuple(checked), unchecked=unchecked)
 
 
-def _check_against_float(path: Path, quantized: QuantizedModel, checkpoint: Checkpoint, precision: Precision, reference: Reference) -> int:
+def _check_against_float(
+    artifact: Artifact, quantized: QuantizedModel, checkpoint: Checkpoint, precision: Precision, reference: Reference
+) -> int:
+    export = artifact.spec.export
+    crops = export.quantization.calibration_crops if export and export.quantization else None
+    few = crops is not None and crops < ENOUGH_PHOTOS
     try:
-        return check_against_float(quantized, checkpoint.model, precision, reference.crops)
+        return check_against_float(quantized, checkpoint.model, precision, reference.crops, few_photos=few)
     except VerificationError as error:
-        raise VerificationError(f"{path.name}: {error}") from None
+        raise VerificationError(f"{artifact.path.name}: {error}") from None
 
 
 def _rebuild(artifact: Artifact, checkpoint: Checkpoint, precision: Precision) -> QuantizedModel:

@@ -123,6 +123,14 @@ def test_a_range_that_doesnt_fit_is_named(factor: float, model: ViTPose) -> None
     assert ("calibrate on more photos" in str(caught.value)) == (factor < 1)
 
 
+def test_few_photos_may_cut_off_more(model: ViTPose) -> None:
+    """Calibrated on one person with little contrast, and held against others: a warning was given when it was decided."""
+    quantized = apply(model, decisions.decide_by_hand(model, "int8", CROPS[:1] * 0.6))
+    with pytest.raises(VerificationError, match="is cut off; calibrate on more photos"):
+        check(quantized, model)
+    assert check_against_float(quantized, model, get_precision("int8"), CROPS, few_photos=True) > 0
+
+
 def test_noise_is_larger_where_more_is_rounded(model: ViTPose) -> None:
     def noise(precision: str, target: str) -> float:
         held = get_precision(precision)

@@ -35,12 +35,16 @@ _TIMES_RMS = 8.0
 
 _TIMES_RMS_OF_ALL = 2.5
 _LARGEST_CUT = 0.05
+_LARGEST_CUT_OF_FEW = 0.5
+"""Few photos show little of what other pictures reach: whoever calibrated on them has been told so."""
 _LARGEST_SATURATED = 0.01
 _WIDEST = 16.0
 _CROPS = 2
 
 
-def check_against_float(quantized: QuantizedModel, model: ViTPose, precision: Precision, crops: NDArray[np.float32]) -> int:
+def check_against_float(
+    quantized: QuantizedModel, model: ViTPose, precision: Precision, crops: NDArray[np.float32], *, few_photos: bool = False
+) -> int:
     """Return how many numbers were compared.
 
     Args:
@@ -48,6 +52,7 @@ def check_against_float(quantized: QuantizedModel, model: ViTPose, precision: Pr
         model: the float model.
         precision: of the file.
         crops: (N, 3, H, W) float32, normalized: what activations are measured on.
+        few_photos: whether ranges were calibrated on so few photos that others may well go beyond them.
 
     Raises:
         VerificationError: a weight is further than half a level from the model's, a bias further off than rounding explains, or a range
@@ -55,7 +60,7 @@ def check_against_float(quantized: QuantizedModel, model: ViTPose, precision: Pr
     """
     check = _Check(quantized, prepare(model), corrected=precision.calibrated)
     check.weights()
-    check.activations(crops)
+    check.activations(crops, largest_cut=_LARGEST_CUT_OF_FEW if few_photos else _LARGEST_CUT)
     return check.compared
 
 
@@ -153,7 +158,7 @@ class _Check:
                 f"{name}, channel {int(place[-1])}: the file holds the {what} {stored[place]:.6g}, and the model {wanted[place]:.6g}"
             )
 
-    def activations(self, crops: NDArray[np.float32]) -> None:
+    def activations(self, crops: NDArray[np.float32], *, largest_cut: float) -> None:
         """Compare biases and ranges with what layers take and give."""
         exact = _watch(self._model, crops, {})
         ranges = {name: layer.input for name, layer in self._quantized.layers.items()}
@@ -182,7 +187,7 @@ class _Check:
                     f"{name}, channel {channel}: the file holds the bias {stored[channel]:.6g}, and the model {wanted[channel]:.6g}; "
                     f"rounding explains a difference of {allowed[channel]:.3g}"
                 )
-            _check_range(name, ranges.get(name), rounded[name])
+            _check_range(name, ranges.get(name), rounded[name], largest_cut)
 
     def _step(self, name: str) -> Array:
         layer = self._quantized.layers.get(name)
@@ -242,12 +247,12 @@ def _watch(model: ViTPose, crops: NDArray[np.float32], ranges: Mapping[str, Acti
     return seen
 
 
-def _check_range(name: str, range_: ActivationRange | None, seen: _Seen) -> None:
+def _check_range(name: str, range_: ActivationRange | None, seen: _Seen, largest_cut: float) -> None:
     if range_ is None:
         return
     reach = max(-seen.low, seen.high, 1e-12)
-    if seen.cut > _LARGEST_CUT or range_.high - range_.low > _WIDEST * 2 * reach:
-        mend = "; calibrate on more photos, of people like those on the photos it is verified on" if seen.cut > _LARGEST_CUT else ""
+    if seen.cut > largest_cut or range_.high - range_.low > _WIDEST * 2 * reach:
+        mend = "; calibrate on more photos, of people like those on the photos it is verified on" if seen.cut > largest_cut else ""
         raise VerificationError(
             f"{name}: its input is rounded to levels from {range_.low:.4g} to {range_.high:.4g}, and reaches from {seen.low:.4g} to "
             f"{seen.high:.4g}: {seen.cut:.1%} is cut off{mend}"

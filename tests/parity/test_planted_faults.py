@@ -12,18 +12,21 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from ai_edge_litert import schema_py_generated as schema
 from checkpoints import make_spec, random_model
 from faults import PROJ, Stored
 
 from edgepose.artifact import embed_spec, open_artifact
 from edgepose.errors import InputError, VerificationError
 from edgepose.models import Checkpoint, for_export
+from edgepose.models.vitpose import ViTPose
 from edgepose.precision import PRECISIONS, get_precision
 from edgepose.quantization import Quantization, apply
 from edgepose.quantization.lowering import QuantizedModel
 from edgepose_converters import convert, verify
 from edgepose_converters.fault import explain_failure
 from edgepose_converters.readback import read_back
+from edgepose_converters.target import Source
 from edgepose_converters.targets import TARGETS, get_target
 
 # One worker runs them all: they share the files.
@@ -307,3 +310,78 @@ def test_a_wrong_norm_is_named(
     faults.replace_bytes(path, stored.tobytes(), changed.tobytes())
     with pytest.raises(VerificationError, match=r"backbone\.blocks\.0\.norm2, channel 7: the file holds the weight"):
         check(path, target, "int8-dynamic", checkpoint, applied)
+
+
+def write_wrong(path: Path, change: Callable[[ViTPose], None], target: str, checkpoint: Checkpoint, quantized: QuantizedModel) -> Path:
+    """Write a network with a fault in it, sealed as if it had none."""
+    module = copy_model(quantized.module)
+    change(module)
+    source = Source(module=module, spec=checkpoint.spec, quantized=replace(quantized, module=module))
+    get_target(target).write(source, path, precision=get_precision("int8-dynamic"), batch=1)
+    return path
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino", "coreml"])
+@pytest.mark.parametrize("fault", ["scores", "gelu"])
+def test_what_stands_between_layers_is_read_back(
+    fault: str,
+    target: str,
+    checkpoint: Checkpoint,
+    applied: dict[str, QuantizedModel],
+    files: dict[tuple[str, str], Path],
+    tmp_path: Path,
+) -> None:
+    """On a small random network both change heatmaps by no more than rounding does."""
+
+    def change(module: ViTPose) -> None:
+        block = module.backbone.blocks[0]
+        if fault == "scores":
+            block.attn.scale *= 1.1
+        else:
+            block.mlp.forward = lambda x: block.mlp.fc2(torch.relu(block.mlp.fc1(x)))
+
+    right = files[target, "int8-dynamic"]
+    path = write_wrong(tmp_path / right.name, change, target, checkpoint, applied["int8-dynamic"])
+    said = (
+        "attn.proj: values in front of it are multiplied by 0.1"
+        if fault == "scores"
+        else "mlp.fc2: relu stands in front of it; in the model it is gelu"
+    )
+    with pytest.raises(VerificationError, match=f"blocks.0.{said}"):
+        check(path, target, "int8-dynamic", checkpoint, applied)
+    embed_spec(path, open_artifact(right).spec)
+    with pytest.raises(VerificationError, match=f"blocks.0.{said}"):
+        verify(path, checkpoint, device="mil:cpu" if target == "coreml" else "auto")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("SOFTMAX", "blocks.0.attn: its scores spans"), ("RSQRT", "norm1: the sum of its squares spans")]
+)
+def test_a_16_bit_range_that_cuts_off_is_refused(
+    kind: str, said: str, checkpoint: Checkpoint, applied: dict[str, QuantizedModel], files: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    path = copy(files["litert", "int8-full"], tmp_path)
+    code = getattr(schema.BuiltinOperator, kind)
+
+    def change(graph: schema.SubGraphT) -> None:
+        codes = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0).operatorCodes
+        operator = next(each for each in graph.operators if codes[each.opcodeIndex].builtinCode == code)
+        tensor = graph.tensors[operator.inputs[0]]
+        tensor.quantization.scale = np.asarray(tensor.quantization.scale) / 2
+
+    faults.edit_tflite(path, change)
+    with pytest.raises(VerificationError, match=said):
+        check(path, "litert", "int8-full", checkpoint, applied)
+
+
+def test_another_epsilon_is_found_without_the_decision(
+    checkpoint: Checkpoint, applied: dict[str, QuantizedModel], files: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    def change(module: ViTPose) -> None:
+        module.backbone.blocks[0].norm2.eps = 1e-7
+
+    right = files["onnx", "int8-dynamic"]
+    path = write_wrong(tmp_path / right.name, change, "onnx", checkpoint, applied["int8-dynamic"])
+    embed_spec(path, open_artifact(right).spec)
+    with pytest.raises(VerificationError, match=r"mlp\.fc1: the epsilon in front of it is 1e-07; the model's is 1e-06"):
+        verify(path, checkpoint)

@@ -7,7 +7,8 @@ from edgepose.errors import VerificationError
 from edgepose.quantization.recipe import ActivationRange
 from edgepose_converters.readback.expected import Array, ExpectedLayer, ExpectedNetwork, ExpectedNorm
 from edgepose_converters.readback.graph import Levels, Stored, StoredGraph
-from edgepose_converters.readback.layers import StoredLayer, find_layers
+from edgepose_converters.readback.layers import StoredFunctions, StoredLayer, find_layers
+from edgepose_converters.readback.reach import check_reach, check_span
 
 __all__ = ["check_network", "check_structure"]
 
@@ -37,6 +38,8 @@ def check_network(graph: StoredGraph, expected: ExpectedNetwork) -> int:
         compared += _Comparison(stored, wanted).run()
     if expected.whole:
         _check_ends(graph, expected)
+    if expected.statistics is not None:
+        check_reach(graph, expected.statistics, len(expected.layers[0].bias))
     return compared
 
 
@@ -53,7 +56,9 @@ def check_structure(graph: StoredGraph, expected: ExpectedNetwork) -> tuple[Stor
     for stored, wanted in zip(network.layers, expected.layers, strict=True):
         _check_sources(_title(wanted), stored.sources, wanted.sources, names)
         _check_shape(stored, wanted)
+        _check_between(_title(wanted), stored.between, StoredFunctions(names=wanted.functions, factor=wanted.multiplied))
     _check_sources("the output", network.sources, frozenset({len(names) - 1}), names)
+    _check_between("the output", network.between, StoredFunctions(names=(), factor=1.0))
     return network.layers
 
 
@@ -150,6 +155,10 @@ class _Comparison:
             return
         if not self._stored.inputs:
             raise VerificationError(f"{self._title}: its input isn't rounded; the decision says {decided or wide}")
+        for levels in self._stored.before:
+            reach = decided or wide
+            if reach is not None:
+                check_span(f"{self._title}: what its input is made of", levels, reach.low, reach.high)
         for levels in self._stored.inputs:
             if decided is not None:
                 _check_levels(f"{self._title}: its input", levels, decided)
@@ -259,6 +268,17 @@ def _check_sources(title: str, stored: frozenset[int], wanted: frozenset[int], n
         return
     given, right = (", ".join(dict.fromkeys(names[number] for number in sorted(numbers))) or "the input" for numbers in (stored, wanted))
     raise VerificationError(f"{title} is made of what {given} give; in the model it is made of what {right} give")
+
+
+def _check_between(title: str, stored: StoredFunctions, wanted: StoredFunctions) -> None:
+    """Shapes don't show what becomes of a layer's output on its way to the next; on a small random network, heatmaps hardly do."""
+    if stored.names != wanted.names:
+        given, right = (", ".join(each.names) or "nothing" for each in (stored, wanted))
+        raise VerificationError(f"{title}: {given} stands in front of it; in the model it is {right}")
+    if not np.isclose(stored.factor, wanted.factor, rtol=2 * _HALF, atol=0):
+        raise VerificationError(
+            f"{title}: values in front of it are multiplied by {stored.factor:.6g}; in the model by {wanted.factor:.6g}"
+        )
 
 
 def _check_ends(graph: StoredGraph, expected: ExpectedNetwork) -> None:

@@ -22,6 +22,8 @@ _KINDS: dict[str, Kind] = {
     "upsample_bilinear": "activation",
     "resize": "activation",
 }
+_PLAIN = frozenset({"add", "mul", "matmul", "cast", "identity", "reshape", "transpose", "split", "concat"})
+_FUNCTIONS = {"upsample_bilinear": "resize", "resize_bilinear": "resize"}
 _CONST = "const"
 _OPERANDS = ("x", "y", "input", "values")
 """Parameters that may hold what is computed."""
@@ -101,7 +103,8 @@ def _operator(operation: Operation, arguments: dict[str, Any]) -> Operator:
         )
     if kind in ("quantize", "dequantize"):
         return Operator(kind="quantize", name=name, inputs=computed, outputs=outputs, levels=(_levels(operation, arguments),))
-    return Operator(kind=_KINDS.get(kind, "other"), name=name, inputs=computed, outputs=outputs)
+    function = "" if kind in _PLAIN else _FUNCTIONS.get(kind, kind)
+    return Operator(kind=_KINDS.get(kind, "other"), name=name, inputs=computed, outputs=outputs, function=function)
 
 
 def _levels(operation: Operation, arguments: dict[str, Any]) -> Levels:

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgepose.models.vitpose import Attention, Block, ViTPose
+from edgepose.models.vitpose import Attention, Block, SimpleHead, ViTPose
 from edgepose.precision import Precision
 from edgepose.quantization.layers import Layer, list_layers
 from edgepose.quantization.lowering import QuantizedLayer, QuantizedModel
 from edgepose.quantization.preparation import prepare
-from edgepose.quantization.recipe import ActivationRange
+from edgepose.quantization.recipe import ActivationRange, Statistics
 
 __all__ = ["ExpectedLayer", "ExpectedNetwork", "ExpectedNorm", "expect"]
 
@@ -54,6 +54,8 @@ class ExpectedLayer:
         positions: what is added behind its bias, or ``None``.
         norm: what stands in front of it, or ``None``.
         sources: numbers of the layers that make its input.
+        functions: what is computed of their outputs in between, in the order of the alphabet.
+        multiplied: what values are multiplied by in between, beside what stands in norms.
     """
 
     layer: Layer
@@ -69,6 +71,8 @@ class ExpectedLayer:
     positions: Array | None
     norm: ExpectedNorm | None
     sources: frozenset[int]
+    functions: tuple[str, ...]
+    multiplied: float
 
     @property
     def scale(self) -> Array | None:
@@ -85,10 +89,12 @@ class ExpectedNetwork:
     Attributes:
         layers: at least two.
         whole: whether nothing is float in the file.
+        statistics: what calibration saw, for a file in which nothing is float.
     """
 
     layers: tuple[ExpectedLayer, ...]
     whole: bool
+    statistics: Statistics | None = None
 
 
 def expect(module: ViTPose, quantized: QuantizedModel | None, precision: Precision, format: str) -> ExpectedNetwork:  # noqa: A002
@@ -107,7 +113,8 @@ def expect(module: ViTPose, quantized: QuantizedModel | None, precision: Precisi
         # The network without a mean in its norms, and with their biases in the layers.
         module = prepare(module)
     maker = _Maker(module, quantized, whole=precision.whole, rounds=quantized is not None and precision.formats[format].rounds_outputs)
-    return ExpectedNetwork(layers=tuple(maker.layers(split=split)), whole=precision.whole)
+    statistics = quantized.quantization.statistics if precision.whole and quantized is not None else None
+    return ExpectedNetwork(layers=tuple(maker.layers(split=split)), whole=precision.whole, statistics=statistics)
 
 
 class _Maker:
@@ -173,7 +180,20 @@ class _Maker:
             positions=_numbers(self._module.backbone.pos_embed) if layer.name == "backbone.patch_embed" else None,
             norm=norm,
             sources=sources,
+            functions=self._functions(layer.name),
+            # Where queries have a layer of their own, the factor of the scores is in its weights.
+            multiplied=self._attention(layer.name).scale if layer.name.endswith(".attn.proj") and not split else 1.0,
         )
+
+    def _functions(self, name: str) -> tuple[str, ...]:
+        if name.endswith(".attn.proj"):
+            return ("softmax",)
+        if name.endswith(".mlp.fc2"):
+            return ("gelu",)
+        if isinstance(self._module.head, SimpleHead):
+            return ("relu", "resize") if name == "head.final" else ()
+        # Without floats, rounding to levels that start at zero is the ReLU.
+        return ("relu",) if name in ("head.deconv2", "head.final") and not self._whole else ()
 
     def _output(self, integer: QuantizedLayer | None, rows: slice, factor: float) -> Array | None:
         if not self._rounds or integer is None or integer.output is None or (integer.input is None and not self._whole):

@@ -87,7 +87,9 @@ class Operator:
         name: how the file names it.
         inputs: names of its operands that are computed, in order.
         outputs: names of its results.
-        constant: the constant operand of an addition or multiplication.
+        function: what it computes of each value or row, ``gelu``, ``relu``, ``softmax``, ``resize`` or the file's word for another; empty
+            for what multiplies, adds, normalizes, rounds or moves values.
+        constant: the constant operand of an addition or multiplication; of attention in one operator, what its scores are multiplied by.
         weight: of a layer, in torch's layout; of a norm.
         bias: of a layer or norm, where it is the operator's own.
         levels: of a quantizer, one for each half: rounding, and back to real numbers.
@@ -98,6 +100,7 @@ class Operator:
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    function: str = ""
     constant: Stored | None = None
     weight: Stored | None = None
     bias: Stored | None = None

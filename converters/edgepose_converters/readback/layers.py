@@ -1,12 +1,13 @@
 """Find a network's layers in the graph of a saved file, by what feeds what: names and the order in the file aren't trusted."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgepose.errors import VerificationError
 from edgepose_converters.readback.graph import LAYERS, Levels, Operator, Stored, StoredGraph
 
-__all__ = ["StoredLayer", "StoredNetwork", "StoredNorm", "find_layers"]
+__all__ = ["StoredFunctions", "StoredLayer", "StoredNetwork", "StoredNorm", "find_layers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,6 +25,19 @@ class StoredNorm:
     epsilon: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFunctions:
+    """What happens between layers, beside norms and additions.
+
+    Attributes:
+        names: functions, in the order of the alphabet; see ``Operator.function``.
+        factor: product of the single numbers that values are multiplied by.
+    """
+
+    names: tuple[str, ...]
+    factor: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredLayer:
     """A layer.
@@ -33,22 +47,26 @@ class StoredLayer:
         result: the tensor that holds its output, bias and units included.
         bias: what is added to its output, or ``None``.
         inputs: what its input is rounded to, once for each operator that has a say in it.
+        before: what that was made of, back to the last operator that computes, where all of it is integers.
         output: what its output is rounded to, where it is rounded.
         units: what its output is multiplied by, per channel, or ``None``.
         positions: what is added to its output after the bias, or ``None``.
         norm: the normalization in front of it, or ``None``.
         sources: numbers, in the order of the network, of the layers that it takes its input from with no other layer in between.
+        between: what happens between them and it.
     """
 
     operator: Operator
     result: str
     bias: Stored | None
     inputs: tuple[Levels, ...]
+    before: tuple[Levels, ...]
     output: Levels | None
     units: Stored | None
     positions: Stored | None
     norm: StoredNorm | None
     sources: frozenset[int]
+    between: "StoredFunctions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,10 +76,12 @@ class StoredNetwork:
     Attributes:
         layers: three in the place of each ``qkv`` where the file splits it: queries, keys, values.
         sources: numbers of the layers that make the output.
+        between: what happens between them and it.
     """
 
     layers: tuple[StoredLayer, ...]
     sources: frozenset[int]
+    between: "StoredFunctions"
 
 
 def find_layers(graph: StoredGraph) -> StoredNetwork:
@@ -74,7 +94,8 @@ def find_layers(graph: StoredGraph) -> StoredNetwork:
     order = sorted((operator for operator in graph.operators if operator.kind in LAYERS), key=reader.place)
     numbers = {id(operator): number for number, operator in enumerate(order)}
     layers = tuple(reader.layer(operator, numbers) for operator in order)
-    return StoredNetwork(layers=layers, sources=frozenset(numbers[id(source)] for source in reader.sources(graph.output)))
+    sources = frozenset(numbers[id(source)] for source in reader.sources(graph.output))
+    return StoredNetwork(layers=layers, sources=sources, between=reader.between(graph.output))
 
 
 class _Reader:
@@ -84,13 +105,25 @@ class _Reader:
         self._consumers = graph.consumers()
         self._sources: dict[str, frozenset[int]] = {graph.input: frozenset()}
         self._operators = {id(operator): operator for operator in graph.operators}
+        self._between: dict[str, frozenset[int]] = {graph.input: frozenset()}
         self._depths: dict[int, int] = {}
         for operator in graph.operators:
             before = frozenset().union(*(self._sources[name] for name in operator.inputs))
+            passed = frozenset().union(*(self._between[name] for name in operator.inputs))
             if operator.kind in LAYERS:
+                passed = frozenset()
                 self._depths[id(operator)] = 1 + max((self._depths[source] for source in before), default=0)
                 before = frozenset({id(operator)})
+            if operator.function or _factor(operator) != 1:
+                passed |= {id(operator)}
             self._sources.update(dict.fromkeys(operator.outputs, before))
+            self._between.update(dict.fromkeys(operator.outputs, passed))
+
+    def between(self, tensor: str) -> StoredFunctions:
+        """Return what happens between a tensor and the layers that it is made from."""
+        passed = [self._operators[each] for each in self._between[tensor]]
+        names = sorted(each.function for each in passed if each.function)
+        return StoredFunctions(names=tuple(names), factor=math.prod(map(_factor, passed)))
 
     def sources(self, tensor: str) -> list[Operator]:
         """Return the layers that a tensor is made from, with no other layer in between."""
@@ -125,17 +158,27 @@ class _Reader:
             result=result,
             bias=bias,
             inputs=(self._graph.levels[source],) if source in self._graph.levels else tuple(self._rounding(source)),
+            before=tuple(self._before(source)),
             output=self._graph.levels.get(operator.outputs[0]),
             units=units,
             positions=positions,
             norm=self._norm(source),
             sources=frozenset(numbers[id(found)] for found in self.sources(source)),
+            between=self.between(source),
         )
 
     def _rounding(self, tensor: str) -> Iterator[Levels]:
         while (operator := self._producers.get(tensor)) is not None and operator.kind == "quantize":
             yield from operator.levels
             (tensor,) = operator.inputs
+
+    def _before(self, tensor: str) -> Iterator[Levels]:
+        while (operator := self._producers.get(tensor)) is not None and len(operator.inputs) == 1:
+            if operator.function or operator.kind not in ("quantize", "other"):
+                return
+            (tensor,) = operator.inputs
+            if tensor in self._graph.levels:
+                yield self._graph.levels[tensor]
 
     def _behind(self, tensor: str) -> Iterator[Operator]:
         """Walk on from a layer's output, as long as it goes one way and stays linear, and yield additions and multiplications."""
@@ -173,6 +216,14 @@ class _Reader:
                 (weights if operator.kind == "multiply" else biases).append(operator.constant)
             tensor = operator.inputs[0]
         return None
+
+
+def _factor(operator: Operator) -> float:
+    """Return the single number that an operator multiplies all values by."""
+    constant = operator.constant
+    if constant is None or constant.values.size != 1 or not (operator.kind == "multiply" or operator.function == "softmax"):
+        return 1.0
+    return float(constant.real().item())
 
 
 def _channels(operator: Operator) -> int:

@@ -21,6 +21,9 @@ _LAYERS: dict[str, tuple[Kind, tuple[int, int, int], tuple[int, ...]]] = {
 }
 _WITH_CONSTANT: dict[str, Kind] = {"ADD": "add", "MUL": "multiply"}
 _KINDS: dict[str, Kind] = {"SOFTMAX": "softmax", "GELU": "activation", "RELU": "activation", "RESIZE_BILINEAR": "activation"}
+_FUNCTIONS = {"SOFTMAX": "softmax", "GELU": "gelu", "RELU": "relu", "RESIZE_BILINEAR": "resize"}
+_PLAIN = frozenset({"ADD", "MUL", "BATCH_MATMUL", "RESHAPE", "TRANSPOSE", "PAD", "MEAN"})
+_FUSED = {0: "", 1: "relu"}
 _TYPES: dict[int, Any] = {
     schema.TensorType.FLOAT16: np.float16,
     schema.TensorType.FLOAT32: np.float32,
@@ -105,9 +108,10 @@ class _Reader:
         if kind == "DEQUANTIZE" and inputs[0] in self.constants:
             self.constants[outputs[0]] = self.constants[inputs[0]]
         else:
-            self.operators.append(self._operator(kind, inputs, outputs))
+            fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
+            self.operators.append(self._operator(kind, inputs, outputs, _FUSED.get(fused, f"activation {fused}")))
 
-    def _operator(self, kind: str, inputs: list[str], outputs: tuple[str, ...]) -> Operator:
+    def _operator(self, kind: str, inputs: list[str], outputs: tuple[str, ...], fused: str) -> Operator:
         name = self.tensors[int(outputs[0])].name.decode()
         computed = tuple(each for each in inputs if each not in self.constants)
         if kind in _LAYERS and inputs[_LAYERS[kind][1][1]] in self.constants:
@@ -117,6 +121,7 @@ class _Reader:
                 name=name,
                 inputs=(inputs[source],),
                 outputs=outputs,
+                function=fused,
                 weight=self.constants[inputs[weight]].transposed(order),
                 bias=self.constants[inputs[bias]] if len(inputs) > bias else None,
             )
@@ -124,7 +129,7 @@ class _Reader:
             (constant,) = (self.constants[each] for each in inputs if each in self.constants)
             if kind == "ADD" and constant.values.size == 1:
                 self.shifted[outputs[0]] = float(constant.real().item())
-            return Operator(kind=_WITH_CONSTANT[kind], name=name, inputs=computed, outputs=outputs, constant=constant)
+            return Operator(kind=_WITH_CONSTANT[kind], name=name, inputs=computed, outputs=outputs, function=fused, constant=constant)
         if kind == "RSQRT":
             self.inverses[outputs[0]] = self.shifted.get(computed[0])
         if kind == "MUL" and len(computed) == 2 and computed[1] in self.inverses:
@@ -132,7 +137,8 @@ class _Reader:
             return Operator(kind="norm", name=name, inputs=computed[:1], outputs=outputs, epsilon=self.inverses[computed[1]])
         if kind in ("QUANTIZE", "DEQUANTIZE"):
             return Operator(kind="quantize", name=name, inputs=computed, outputs=outputs)
-        return Operator(kind=_KINDS.get(kind, "other"), name=name, inputs=computed, outputs=outputs)
+        function = fused if kind in _PLAIN else _FUNCTIONS.get(kind, kind.lower())
+        return Operator(kind=_KINDS.get(kind, "other"), name=name, inputs=computed, outputs=outputs, function=function)
 
 
 def _spread(content: NDArray[np.uint8]) -> NDArray[np.int8]:

@@ -17,6 +17,7 @@ __all__ = ["read"]
 _LAYERS: dict[str, Kind] = {"MatMul": "linear", "Conv": "conv", "ConvTranspose": "deconv"}
 _WITH_CONSTANT: dict[str, Kind] = {"Add": "add", "Mul": "multiply"}
 _KINDS: dict[str, Kind] = {"Softmax": "softmax", "Gelu": "activation", "Relu": "activation", "Resize": "activation"}
+_PLAIN = frozenset({"Add", "Mul", "MatMul", "Cast", "Identity", "Reshape", "Transpose", "Split", "Concat"})
 
 
 def read(path: Path) -> StoredGraph:
@@ -123,7 +124,8 @@ class _Reader:
         if kind in ("QuantizeLinear", "DequantizeLinear"):
             levels = (self._levels(node),)
             return Operator(kind="quantize", name=node.name, inputs=computed, outputs=outputs, levels=levels)
-        return Operator(kind=_KINDS.get(kind, "other"), name=node.name, inputs=computed, outputs=outputs)
+        function = "" if kind in _PLAIN else kind.lower()
+        return Operator(kind=_KINDS.get(kind, "other"), name=node.name, inputs=computed, outputs=outputs, function=function)
 
     def _levels(self, node: NodeProto) -> Levels:
         scale, zero = (self.constants[name].values for name in node.input[1:3])

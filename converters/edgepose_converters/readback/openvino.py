@@ -20,6 +20,8 @@ _KINDS: dict[str, Kind] = {
     "Relu": "activation",
     "Interpolate": "activation",
 }
+_PLAIN = frozenset({"Add", "Multiply", "MatMul", "Convert", "Reshape", "Transpose", "VariadicSplit", "Concat"})
+_FUNCTIONS = {"Interpolate": "resize"}
 _MIN_BITS = 8
 
 
@@ -105,7 +107,17 @@ def _operator(node: Any, kind: str, inputs: list[str], outputs: tuple[str, ...],
         low, high, low_out, high_out = (float(end.item()) for end in ends)
         halves = tuple(_levels(*each, count) for each in ((low, high), (low_out, high_out)))
         return Operator(kind="quantize", name=name, inputs=computed, outputs=outputs, levels=halves)
-    return Operator(kind=_KINDS.get(kind, "other"), name=name, inputs=computed, outputs=outputs)
+    if kind == "ScaledDotProductAttention":
+        return _attention(name, inputs, outputs, constants)
+    function = "" if kind in _PLAIN else _FUNCTIONS.get(kind, kind.lower())
+    return Operator(kind=_KINDS.get(kind, "other"), name=name, inputs=computed, outputs=outputs, function=function)
+
+
+def _attention(name: str, inputs: list[str], outputs: tuple[str, ...], constants: dict[str, Stored]) -> Operator:
+    """Read attention in one operator: queries, keys and values, then a mask that must do nothing, and the factor of the scores."""
+    if len(inputs) != 5 or not {*inputs[3:]} <= {*constants} or constants[inputs[3]].values.any():
+        raise VerificationError(f"ScaledDotProductAttention {name!r} has no scale or a mask, which edgepose doesn't write")
+    return Operator(kind="other", name=name, inputs=tuple(inputs[:3]), outputs=outputs, function="softmax", constant=constants[inputs[4]])
 
 
 def _levels(low: float, high: float, count: int) -> Levels:

@@ -82,6 +82,9 @@ def _restore(module: ViTPose, layer: Layer, parts: tuple[StoredLayer, ...], prec
     if first.norm is not None:
         block, _, role = layer.name.rpartition(".attn." if ".attn." in layer.name else ".mlp.")
         norm = module.backbone.norm if layer.name.startswith("head.") else module.get_submodule(f"{block}.{_NORMS[role]}")
+        assert isinstance(norm, torch.nn.LayerNorm)  # noqa: S101  # that is where these layers are
+        if first.norm.epsilon is not None and not np.isclose(first.norm.epsilon, norm.eps, rtol=1e-5, atol=0):
+            raise VerificationError(f"{layer.name}: the epsilon in front of it is {first.norm.epsilon:.3g}; the model's is {norm.eps:.3g}")
         root = float(norm.get_parameter("weight").numel()) ** 0.5 if precision.whole else 1.0
         for name, neutral, given in (("weight", 1.0, first.norm.weights), ("bias", 0.0, first.norm.biases)):
             parameter = norm.get_parameter(name)

@@ -34,7 +34,7 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_checkpoint(
-    model: str | None, options: argparse.Namespace, *, name: str | None = None, skeleton: Skeleton | None = None
+    model: str | None, options: argparse.Namespace, *, name: str | None = None, default_skeleton: Skeleton | None = None
 ) -> "Checkpoint":
     """Load the checkpoint that the options describe; ``None`` is the model in the package.
 
@@ -42,7 +42,7 @@ def read_checkpoint(
         model: file, folder or hub id.
         options: see ``add_checkpoint_options``.
         name: the model's name; by default made of size, head and data set.
-        skeleton: the keypoints, where no option names them.
+        default_skeleton: the keypoints, where neither an option nor the checkpoint names them.
 
     Raises:
         InputError: the checkpoint leaves open what its keypoints are or at which size it was trained, and so do the options.
@@ -56,7 +56,8 @@ def read_checkpoint(
     return load_checkpoint(
         model or DEFAULT_MODEL,
         dataset=options.dataset,
-        skeleton=load_skeleton(options.skeleton) if options.skeleton else skeleton,
+        skeleton=load_skeleton(options.skeleton) if options.skeleton else None,
+        default_skeleton=default_skeleton,
         input_size=options.input_size,
         trained_size=options.trained_size,
         name=name,

@@ -44,9 +44,8 @@ def run(options: argparse.Namespace) -> int:
     spec = open_artifact(options.artifact).spec
     # What the artifact says of itself, unless an option says otherwise.
     options.dataset = options.dataset or spec.provenance.dataset or None
-    own_skeleton = None if options.dataset or options.skeleton else spec.skeleton
     options.input_size = options.input_size or (spec.input.height, spec.input.width)
-    checkpoint = read_checkpoint(options.against, options, skeleton=own_skeleton)
+    checkpoint = read_checkpoint(options.against, options, default_skeleton=spec.skeleton)
     from edgepose_converters import verify
 
     decision = None

@@ -49,6 +49,7 @@ def load_checkpoint(
     *,
     dataset: str | None = None,
     skeleton: Skeleton | None = None,
+    default_skeleton: Skeleton | None = None,
     input_size: tuple[int, int] | None = None,
     trained_size: tuple[int, int] | None = None,
     name: str | None = None,
@@ -62,6 +63,7 @@ def load_checkpoint(
         dataset: for ViTPose+, whose expert and head to take (default: COCO's, or the one that fits a lone head). For others, what the head
             was trained on, where the checkpoint doesn't say: 17 keypoints without a name are taken for COCO's, and the result says so.
         skeleton: the keypoints of the head, instead of what the checkpoint says.
+        default_skeleton: the keypoints of the head, where neither the checkpoint nor ``dataset`` says them.
         input_size: height and width in pixels, multiples of 16; positions are interpolated where it isn't the checkpoint's own. Where the
             checkpoint doesn't say what that is, and has as many positions as this size, it is this.
         trained_size: height and width that the checkpoint was trained at, where it doesn't say and ``input_size`` is another.
@@ -81,7 +83,7 @@ def load_checkpoint(
     reading = recognise(file).read(file, dataset)
     grid, assumed = _find_grid(file, reading, size=size, trained=trained)
     try:
-        identity = _identify(file, reading, wanted, skeleton)
+        identity = _identify(file, reading, wanted, skeleton, default_skeleton)
         assumptions = (*identity.assumptions, *assumed)
         if assumptions and not assume:
             raise InputError(f"{file.where}: {'. And '.join(assumptions)}")
@@ -192,7 +194,7 @@ def _describe(file: WeightFile, reading: Reading, *, identity: _Identity, size: 
     )
 
 
-def _identify(file: WeightFile, reading: Reading, wanted: Dataset | None, skeleton: Skeleton | None) -> _Identity:
+def _identify(file: WeightFile, reading: Reading, wanted: Dataset | None, skeleton: Skeleton | None, default: Skeleton | None) -> _Identity:
     # With one head for all experts, ``wanted`` chose the expert; it says nothing about the head.
     stated = wanted if wanted and (not reading.expert or reading.head == wanted.name) else None
     if skeleton is not None:
@@ -207,6 +209,8 @@ def _identify(file: WeightFile, reading: Reading, wanted: Dataset | None, skelet
     if owner := reading.head or reading.stated_dataset:
         dataset = get_dataset(owner)
         return _Identity(skeleton=_check_count(file, reading, dataset.skeleton, "the data set"), dataset=dataset)
+    if default is not None:
+        return _Identity(skeleton=_check_count(file, reading, default, "the skeleton"), dataset=find_dataset(default))
     return _guess_identity(reading.keypoints)
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,12 @@ import torch
 from artifacts import SUFFIXES, TinyArtifacts
 from checkpoints import make_spec, random_model
 
+from edgepose.artifact import embed_spec, open_artifact
 from edgepose.assets import SAMPLE_BOXES, SAMPLE_IMAGE
 from edgepose.cli import main
 from edgepose.models import Checkpoint, save_checkpoint
+from edgepose.skeleton import get_skeleton
+from edgepose.spec import Codec, InputSpec
 
 
 @pytest.fixture
@@ -175,6 +179,24 @@ def test_verify_fails_on_another_model(model: str, tmp_path: Path, capsys: pytes
     assert "backbone.patch_embed, channel 0: the file holds the weight" in fails(
         capsys, "verify", model, "--against", str(tmp_path / "other.safetensors")
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"input": InputSpec(height=64, width=48, mean=(0.5, 0.456, 0.406))}, "normalization"),
+        ({"codec": Codec(padding=1.3)}, "codec"),
+        ({"skeleton": replace(get_skeleton("coco"), keypoints=get_skeleton("coco").keypoints[::-1])}, "keypoints"),
+        ({"skeleton": replace(get_skeleton("coco"), flip_pairs=get_skeleton("coco").flip_pairs[1:])}, "flip pairs"),
+    ],
+)
+def test_verify_compares_what_the_spec_says(
+    change: dict[str, object], named: str, checkpoint: str, artifacts: TinyArtifacts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sealed again with another normalization, a file computes the same heatmaps and gives other poses."""
+    path = artifacts.copy("onnx", tmp_path)
+    embed_spec(path, replace(open_artifact(path).spec, **change))
+    assert f"its spec has another {named} than the checkpoint" in fails(capsys, "verify", str(path), "--against", checkpoint)
 
 
 @pytest.mark.parametrize("kind", ["openvino", "onnx", "litert", "coreml"])

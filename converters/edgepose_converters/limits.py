@@ -31,8 +31,8 @@ class Tolerance:
 _SINGLE = Tolerance(relative=2e-5, shift_px=0.02)
 """Right files of ViTPose-Ti and -S were off by 1e-6 to 2e-6; deeper models and other orders of adding have room."""
 
-_HALF_WEIGHTS = Tolerance(relative=2e-3, shift_px=0.1)
-"""Weights rounded to half precision, arithmetic in single: off by up to 5e-4."""
+_HALF_WEIGHTS = Tolerance(relative=2e-3, shift_px=0.2)
+"""Weights rounded to half precision, arithmetic in single: off by up to 5e-4, and by 0.1 px where a heatmap is flat."""
 
 _HALF_ARITHMETIC = Tolerance(relative=1e-2, shift_px=0.2)
 """Every value rounded to half precision: off by up to 1.4e-3 in twelve blocks; ViTPose-H has 32 of them, and larger values."""

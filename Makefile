@@ -19,7 +19,7 @@ demo: $(VENV)/convert.done
 	$(BIN)/python examples/demo.py $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart=0
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

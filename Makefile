@@ -19,8 +19,7 @@ demo: $(VENV)/convert.done
 	$(BIN)/python examples/demo.py $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart=0 --ignore tests/unit/test_streams.py
-	$(BIN)/python -m pytest tests/unit/test_streams.py
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart=0
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

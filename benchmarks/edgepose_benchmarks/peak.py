@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.precision import PRECISIONS, Arithmetic
+from edgepose.runtime.signal_stack import kept_signal_stack
 from edgepose_benchmarks.result import Peak
 
 __all__ = ["find_arithmetic", "measure_peak"]
@@ -63,6 +64,7 @@ def _measure_numpy() -> Peak:
     return Peak(macs_per_s=SIDE**3 / seconds, precision="f32", source=f"numpy {np.__version__}")
 
 
+@kept_signal_stack()
 def _measure_openvino(precision: Arithmetic, device: str, threads: int | None) -> Peak | None:
     from edgepose.runtime.openvino import import_openvino
 

@@ -24,6 +24,7 @@ from edgepose.quantization.preparation import FOLDABLE, prepare, smooth
 from edgepose.quantization.recipe import ActivationRange, LayerStatistics, QuantizationRecipe, Statistics
 from edgepose.quiet import quiet
 from edgepose.runtime.openvino import import_openvino
+from edgepose.runtime.signal_stack import kept_signal_stack
 from edgepose.telemetry import without_intel_telemetry
 
 __all__ = ["Progress", "calibrate", "compress_weights", "import_nncf", "to_openvino"]
@@ -97,7 +98,7 @@ def compress_weights(model: ViTPose, recipe: QuantizationRecipe) -> Statistics:
         if get_precision(recipe.precision).weight_bits == 8
         else {"mode": modes.INT4_SYM, "group_size": recipe.group_size, "all_layers": True, "backup_mode": nncf.BackupMode.INT8_SYM}
     )
-    with quiet() as tail:
+    with quiet() as tail, kept_signal_stack():
         try:
             compressed = nncf.compress_weights(to_openvino(prepared, (3, config.height, config.width)), **options)
         except Exception as error:  # NNCF and OpenVINO raise exceptions of many kinds
@@ -138,7 +139,7 @@ def _quantize(nncf: Any, model: ViTPose, recipe: QuantizationRecipe, crops: NDAr
         disable_bias_correction=smoothing or not recipe.bias_correction,
         bias_correction_params=nncf.quantization.advanced_parameters.AdvancedBiasCorrectionParameters(threshold=_BIAS_THRESHOLD),
     )
-    with quiet() as tail:
+    with quiet() as tail, kept_signal_stack():
         try:
             return nncf.quantize(
                 to_openvino(_with_biases(model), crops.shape[1:]),

@@ -20,6 +20,7 @@ from edgepose.runtime.ports import Port, check_ports
 from edgepose.runtime.profile import Profile
 from edgepose.runtime.request import DeviceRequest
 from edgepose.runtime.session import SessionInfo
+from edgepose.runtime.signal_stack import kept_signal_stack
 from edgepose.telemetry import without_intel_telemetry
 
 __all__ = ["RUNTIME", "OpenVINOEngine", "OpenVINORuntime", "import_openvino"]
@@ -38,10 +39,12 @@ class OpenVINORuntime:
         """Version of the package."""
         return find_version("openvino", extra=_EXTRA, purpose=_PURPOSE)
 
+    @kept_signal_stack()
     def devices(self) -> tuple[str, ...]:
         """OpenVINO's devices, and AUTO, which chooses among them."""
         return _list_devices(import_openvino().Core())
 
+    @kept_signal_stack()
     def open(self, artifact: Artifact, request: DeviceRequest) -> "OpenVINOEngine":
         """Load a model and compile it for a device."""
         core = import_openvino().Core()

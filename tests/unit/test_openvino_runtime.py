@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import types
 
 import pytest
@@ -88,3 +90,22 @@ def test_openvino_options_that_it_rejects_are_named(artifacts, option):
 def test_openvino_takes_core_options_too(artifacts, tmp_path):
     load(artifacts.path("openvino", 2), "cpu", options={"CACHE_DIR": str(tmp_path / "cache")}).close()
     assert list((tmp_path / "cache").iterdir())
+
+
+SIGNAL_AFTER_MODELS = """
+import faulthandler, os, signal, sys
+faulthandler.enable()  # gives this thread a signal stack, as pytest and many programs do
+import edgepose
+first, second = (edgepose.load(sys.argv[1], "openvino:cpu") for _ in range(2))
+first.close()
+second.close()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="OpenVINO changes the signal stack on Linux")
+def test_a_signal_can_be_handled_after_models_were_closed_in_the_order_of_loading(artifacts):
+    command = [sys.executable, "-c", SIGNAL_AFTER_MODELS, str(artifacts.path("openvino"))]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (result.returncode, result.stdout) == (0, "handled\n"), result.stderr

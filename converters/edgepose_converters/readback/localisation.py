@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from edgepose.files import temporary_folder
 from edgepose.models.vitpose import ViTPose
+from edgepose.runtime.signal_stack import kept_signal_stack
 from edgepose_converters.readback.comparison import check_structure
 from edgepose_converters.readback.expected import ExpectedLayer, ExpectedNetwork
 from edgepose_converters.readback.graph import StoredGraph
@@ -110,6 +111,7 @@ def _channels(values: NDArray[np.float64], layer: ExpectedLayer) -> NDArray[np.f
     return np.moveaxis(values, -1 if layer.layer.kind == "linear" else 1, 0).reshape(len(layer.bias), -1)
 
 
+@kept_signal_stack()
 def _run_openvino(path: Path, names: Sequence[str], crops: NDArray[np.float32]) -> list[NDArray[Any]]:
     from edgepose.runtime.openvino import import_openvino
 

@@ -15,7 +15,7 @@ from edgepose_converters.walk import Mixed
 __all__ = ["TARGET", "OnnxTarget"]
 
 OPSET = 20
-"""The first opset with Gelu, so that no runtime has to piece it together; ONNX Runtime reads it since 1.17."""
+"""The first opset with Gelu, so that no runtime has to piece it together; ONNX Runtime reads it since 1.17 (in files of IR version 9)."""
 
 # protobuf messages end at 2 GiB; a margin is left for the graph itself.
 _MAX_INLINE_BYTES = 2_000_000_000
@@ -52,6 +52,8 @@ class OnnxTarget:
         )
         if program is None:
             raise RuntimeError("torch.onnx.export returned nothing")
+        # The exporter writes the newest form of the file, which older runtimes refuse although they know every operator in it.
+        program.model.ir_version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)])
         external = weight_bytes > _MAX_INLINE_BYTES
         if source.quantized is None:
             program.save(path, external_data=external)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from artifacts import make_crops
@@ -69,6 +70,14 @@ def test_fp16_halves_the_file(target: str, classic: Checkpoint, tmp_path: Path) 
     weights = sum(tensor.numel() for tensor in model.state_dict().values())
     (outcome,) = convert(checkpoint, targets=[target], precisions=["fp16"], out=tmp_path)
     assert 2 * weights <= outcome.size_bytes < 2.3 * weights
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_onnx_files_have_the_oldest_form_that_holds_their_operators(precision: str, simple: Checkpoint, tmp_path: Path) -> None:
+    (outcome,) = convert(simple, targets=["onnx"], precisions=[precision], out=tmp_path)
+    written = onnx.load(outcome.path)
+    # ONNX Runtime 1.17, the first with opset 20, refuses anything newer.
+    assert (written.ir_version, written.opset_import[0].version) == (9, 20)
 
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if get_target(name).dynamic_batch])

@@ -1,18 +1,16 @@
 """First weights of a student."""
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from edgepose.distillation.recipe import Initialization, Phase, Student
+from edgepose.distillation.vit_backbone import copy_vit
 from edgepose.errors import CheckpointError, SpecError
-from edgepose.models.positions import fold_class_slot, infer_grid, resize_positions
+from edgepose.models.positions import resize_positions
 from edgepose.models.sizes import SIZES, Size
-from edgepose.models.vitpose import Block, ClassicHead, SimpleHead, ViT, ViTPose, VitPoseConfig
-from edgepose.models.weights import read_weights
+from edgepose.models.vitpose import Block, ClassicHead, SimpleHead, ViTPose, VitPoseConfig
 from edgepose.skeleton import get_skeleton
 
 __all__ = ["configure", "initialize", "resize_network"]
@@ -73,7 +71,7 @@ def initialize(config: VitPoseConfig, init: Initialization, *, seed: int) -> ViT
     if init.kind == "checkpoint":
         _copy_checkpoint(model, init.path)
     elif init.kind == "vit":
-        _copy_vit(model.backbone, init.path)
+        copy_vit(model.backbone, init.path)
     return model
 
 
@@ -170,47 +168,3 @@ def _copy_checkpoint(model: ViTPose, path: str) -> None:
     if lacking:
         raise CheckpointError(f"{path}: its backbone isn't the student's: {lacking[0]!r} and {len(lacking) - 1} more tensors don't fit")
     model.load_state_dict(state, strict=False)
-
-
-def _copy_vit(backbone: ViT, path: str) -> None:
-    """Take the backbone of a masked autoencoder or of a timm ViT: the names are the same but for the patch embedding's."""
-    tensors = read_weights(Path(path), where=path, source=Path(path).name).tensors
-    prefix = next((each for each in ("", "module.", "backbone.", "encoder.") if f"{each}patch_embed.proj.weight" in tensors), None)
-    if prefix is None:
-        raise CheckpointError(f"{path}: has no 'patch_embed.proj.weight': not a masked autoencoder's or timm's ViT")
-    wanted = backbone.state_dict()
-    found = {name: _find(tensors, prefix, name) for name in wanted}
-    lacking = [name for name, tensor in found.items() if tensor is None]
-    if lacking:
-        raise CheckpointError(f"{path}: lacks {', '.join(lacking[:3])}; it has {len(lacking)} of {len(wanted)} tensors too few")
-    state = {name: tensor.detach().float() for name, tensor in found.items() if tensor is not None}
-    state["pos_embed"] = _fit_positions(state["pos_embed"], backbone.grid, path)
-    state["patch_embed.weight"] = _fit_patches(state["patch_embed.weight"], wanted["patch_embed.weight"].shape)
-    wrong = [name for name, tensor in state.items() if tensor.shape != wanted[name].shape]
-    if wrong:
-        shape, expected = tuple(state[wrong[0]].shape), tuple(wanted[wrong[0]].shape)
-        raise CheckpointError(f"{path}: {wrong[0]!r} has the shape {shape}; the student's is {expected}")
-    backbone.load_state_dict(state)
-
-
-def _find(tensors: Mapping[str, Tensor], prefix: str, name: str) -> Tensor | None:
-    head, _, leaf = name.rpartition(".")
-    names = [f"{prefix}patch_embed.proj.{leaf}"] if head == "patch_embed" else [f"{prefix}{name}"]
-    if head == "norm":
-        names.append(f"{prefix}fc_norm.{leaf}")  # a ViT that averages tokens normalizes after that
-    return next((tensors[each] for each in names if each in tensors), None)
-
-
-def _fit_positions(positions: Tensor, grid: tuple[int, int], path: str) -> Tensor:
-    given = infer_grid(positions.shape[1])
-    if given is None:
-        raise CheckpointError(f"{path}: has {positions.shape[1]} positions, which make no grid")
-    return resize_positions(fold_class_slot(positions, given), given, grid)
-
-
-def _fit_patches(kernel: Tensor, shape: torch.Size) -> Tensor:
-    """Resize a patch embedding of another patch size; its response to a flat picture stays the same."""
-    if kernel.shape[-2:] == shape[-2:] or kernel.shape[:2] != shape[:2]:
-        return kernel
-    resized = nn.functional.interpolate(kernel, size=shape[-2:], mode="bicubic", antialias=True)
-    return resized * (kernel.shape[-1] * kernel.shape[-2]) / (shape[-1] * shape[-2])

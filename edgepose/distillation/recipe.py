@@ -53,7 +53,8 @@ class Initialization:
 
     Attributes:
         kind: ``mimetic``: from scratch, attention set up as trained attention looks (arXiv 2305.09828); ``random``: from scratch as usual;
-            ``checkpoint``: a ViTPose, of which whatever fits is taken; ``vit``: the backbone of a masked autoencoder or a timm ViT.
+            ``checkpoint``: a ViTPose, of which whatever fits is taken; ``vit``: the backbone of a masked autoencoder, DINOv2, DeiT or
+            another ViT, as its authors, timm or Hugging Face publish it.
         path: the file, for ``checkpoint`` and ``vit``.
     """
 

@@ -19,7 +19,7 @@ from edgepose.distillation.recipe_files import load_recipe, override_recipe
 from edgepose.distillation.state import Position, State, load_state, optimizer_state, rebase, restore_optimizer, save_state
 from edgepose.distillation.targets import draw_targets
 from edgepose.distillation.validation import mean_oks
-from edgepose.errors import CheckpointError, InputError, TrainingError
+from edgepose.errors import InputError, TrainingError
 from edgepose.evaluation.protocols.pck import pck
 from edgepose.models.vitpose import ViTPose, VitPoseConfig
 from edgepose.skeleton import Skeleton, get_skeleton
@@ -71,45 +71,6 @@ def test_first_weights_follow_the_seed() -> None:
     first, again, other = (initialize(TINY, Initialization(), seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["backbone.patch_embed.weight"], other["backbone.patch_embed.weight"])
-
-
-def vit_state(config: VitPoseConfig, prefix: str = "", norm: str = "norm") -> dict[str, torch.Tensor]:
-    """The backbone of a random model under the names of a masked autoencoder or of timm, with a class token's position."""
-    model = random_model(dim=config.dim, depth=config.depth, heads=config.heads, head="simple", height=64, width=64)
-    state = {}
-    for name, tensor in model.backbone.state_dict().items():
-        renamed = name.replace("patch_embed.", "patch_embed.proj.")
-        if name.startswith("norm."):
-            renamed = f"{norm}.{name.split('.')[1]}"
-        state[prefix + renamed] = tensor
-    state[f"{prefix}pos_embed"] = torch.cat([torch.zeros(1, 1, config.dim), state[f"{prefix}pos_embed"]], dim=1)
-    return state | {f"{prefix}cls_token": torch.zeros(1, 1, config.dim), "head.weight": torch.zeros(5, config.dim)}
-
-
-@pytest.mark.parametrize(("prefix", "norm"), [("", "norm"), ("module.", "norm"), ("", "fc_norm")])
-def test_weights_of_a_vision_transformer(prefix: str, norm: str, tmp_path: Path) -> None:
-    state = vit_state(TINY, prefix, norm)
-    torch.save({"model": state}, tmp_path / "mae.pth")
-    model = initialize(TINY, Initialization(kind="vit", path=str(tmp_path / "mae.pth")), seed=0)
-    given = model.backbone.state_dict()
-    assert torch.equal(given["blocks.1.mlp.fc2.weight"], state[f"{prefix}blocks.1.mlp.fc2.weight"])
-    assert torch.equal(given["norm.weight"], state[f"{prefix}{norm}.weight"])
-    assert torch.equal(given["patch_embed.bias"], state[f"{prefix}patch_embed.proj.bias"])
-    assert given["pos_embed"].shape == (1, 12, 24)
-
-
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "mae.pth"
-    state = vit_state(TINY)
-    torch.save({name: tensor for name, tensor in state.items() if "blocks.1" not in name}, path)
-    with pytest.raises(CheckpointError, match="lacks blocks.1"):
-        initialize(TINY, Initialization(kind="vit", path=str(path)), seed=0)
-    torch.save(state | {"blocks.0.mlp.fc1.weight": torch.zeros(3, 3)}, path)
-    with pytest.raises(CheckpointError, match=r"blocks.0.mlp.fc1.weight' has the shape \(3, 3\)"):
-        initialize(TINY, Initialization(kind="vit", path=str(path)), seed=0)
-    torch.save({"weights": torch.zeros(3)}, path)
-    with pytest.raises(CheckpointError, match="not a masked autoencoder"):
-        initialize(TINY, Initialization(kind="vit", path=str(path)), seed=0)
 
 
 def test_resizing_keeps_all_weights_but_positions() -> None:

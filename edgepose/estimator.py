@@ -7,17 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepose.boxes import BoxStatus, judge_boxes
-from edgepose.crop import crop
-from edgepose.errors import InputError
-from edgepose.heatmap import decode, flip_heatmaps, to_image
 from edgepose.image import check_image
+from edgepose.pipeline.top_down import TopDown
 from edgepose.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from edgepose.runtime.session import Session
-    from edgepose.spec import Codec
 
-__all__ = ["PoseEstimator", "Poses", "check_flip_test", "run_crops"]
+__all__ = ["PoseEstimator", "Poses"]
 
 PEOPLE_AT_ONCE = 64  # bounds the memory of crops and heatmaps, however many boxes there are
 DECIMALS = 4
@@ -98,10 +95,8 @@ class PoseEstimator:
     """
 
     def __init__(self, session: "Session", *, flip_test: bool = False) -> None:
-        if flip_test:
-            check_flip_test(session.spec.skeleton)
-        self._session = session
-        self._flip_test = flip_test
+        self._spec = session.spec
+        self._top_down = TopDown.of(session, flip_test=flip_test)
 
     def __call__(self, image: npt.NDArray[np.uint8], boxes: npt.ArrayLike | None = None) -> Poses:
         """Estimate the pose of each box.
@@ -121,15 +116,13 @@ class PoseEstimator:
         image = check_image(image)
         height, width = image.shape[:2]
         judged = judge_boxes([[0, 0, width, height]] if boxes is None else boxes, image.shape)
-        spec = self._session.spec
+        spec = self._spec
         keypoints_xy = np.full((len(judged.boxes_xyxy), spec.keypoints, 2), np.nan, dtype=np.float32)
         scores = np.zeros((len(judged.boxes_xyxy), spec.keypoints), dtype=np.float32)
         usable = np.flatnonzero(judged.usable)
         for start in range(0, len(usable), PEOPLE_AT_ONCE):
             part = usable[start : start + PEOPLE_AT_ONCE]
-            crops = crop(image, judged.boxes_xyxy[part], spec.input, spec.codec)
-            coordinates, scores[part] = decode(run_crops(self._session, crops.batch, flip_test=self._flip_test), spec.codec)
-            keypoints_xy[part] = to_image(coordinates, crops.centres, crops.sizes, spec.input.heatmap_size, spec.codec)
+            keypoints_xy[part], scores[part] = self._top_down.find(image, judged.boxes_xyxy[part])
         with np.errstate(over="ignore"):  # a box that can't be used may hold anything
             boxes_xyxy = judged.boxes_xyxy.astype(np.float32)
         return Poses(
@@ -152,43 +145,3 @@ def _plain(values: npt.NDArray[np.float32]) -> list[Any]:
         rounded[~finite] = None
     plain: list[Any] = rounded.tolist()
     return plain
-
-
-def check_flip_test(skeleton: Skeleton) -> None:
-    """Check that heatmaps of mirrored crops can be put back in place.
-
-    Raises:
-        InputError: the skeleton doesn't say which keypoints change places.
-    """
-    if not skeleton.flip_pairs:
-        raise InputError(
-            f"the flip test needs to know which keypoints change places in a mirrored image, but the skeleton {skeleton.name!r} "
-            "has no flip pairs: leave it out, or convert the model with a skeleton file that has them"
-        )
-
-
-def run_crops(
-    session: "Session", batch: npt.NDArray[np.float32], *, flip_test: bool = False, codec: "Codec | None" = None
-) -> npt.NDArray[np.float32]:
-    """Compute the heatmaps of crops.
-
-    Args:
-        session: a loaded model.
-        batch: (N, 3, H, W) float32, from ``edgepose.crop.crop``.
-        flip_test: average with those of the mirrored crops.
-        codec: how those are turned back; ``None`` for the model's own.
-
-    Returns:
-        (N, K, H/4, W/4) float32.
-
-    Raises:
-        InputError: see ``check_flip_test``.
-    """
-    if flip_test:
-        check_flip_test(session.spec.skeleton)
-    heatmaps = session.run(batch)
-    if not flip_test:
-        return heatmaps
-    mirrored = session.run(np.ascontiguousarray(batch[..., ::-1]))
-    spec = session.spec
-    return (heatmaps + flip_heatmaps(mirrored, spec.skeleton.flip_order, codec or spec.codec)) * np.float32(0.5)

@@ -5,11 +5,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from edgepose.crop import crop
 from edgepose.distillation.packing import Pack
 from edgepose.errors import InputError
 from edgepose.evaluation.oks import AREA_OF_BOX, keypoint_similarities, oks
-from edgepose.heatmap import decode, to_image
+from edgepose.pipeline.top_down import TopDown
 from edgepose.skeleton import Skeleton
 from edgepose.spec import Codec, InputSpec
 
@@ -25,18 +24,15 @@ def predict(network: nn.Module, pack: Pack, people: npt.NDArray[np.int64], size:
     Returns:
         (N, K, 2), x and y in pixels of the pack's pictures.
     """
-    codec = Codec()
     device = next(network.parameters()).device
+    top_down = TopDown(lambda batch: network(torch.from_numpy(batch).to(device)).float().cpu().numpy(), size, Codec())
     found = []
     training = network.training
     network.eval()
     for start in range(0, len(people), BATCH):
-        crops = [crop(pack.image(person), pack.boxes_xyxy[person][None], size, codec) for person in people[start : start + BATCH]]
-        batch = torch.from_numpy(np.concatenate([each.batch for each in crops])).to(device)
-        heatmaps = network(batch).float().cpu().numpy()
-        places, _ = decode(heatmaps, codec)
-        centres, sizes = (np.concatenate([getattr(each, name) for each in crops]) for name in ("centres", "sizes"))
-        found.append(to_image(places, centres, sizes, size.heatmap_size, codec))
+        crops = [top_down.cut(pack.image(person), pack.boxes_xyxy[person][None]) for person in people[start : start + BATCH]]
+        batch, centres, sizes = (np.concatenate([getattr(each, name) for each in crops]) for name in ("batch", "centres", "sizes"))
+        found.append(top_down.decode(top_down.infer(batch), centres, sizes)[0])
     network.train(training)
     return np.concatenate(found)
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 import edgepose
 from edgepose.artifact import Artifact
 from edgepose.errors import InputError
-from edgepose.estimator import check_flip_test
 from edgepose.evaluation.annotations import load_annotations
 from edgepose.evaluation.dataset import Annotations, People, Score, select_pictures
 from edgepose.evaluation.detections import detected_people
@@ -28,6 +27,7 @@ from edgepose.evaluation.result import Conditions, Evaluation, Interval, Work
 from edgepose.evaluation.running import RunOptions, run_model
 from edgepose.evaluation.shards import Shard, ShardRecord, merge_shards, pictures_of_shard
 from edgepose.findings import Finding, Findings
+from edgepose.pipeline.top_down import check_flip_test
 from edgepose.printable import printable
 from edgepose.spec import ModelSpec
 

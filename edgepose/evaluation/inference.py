@@ -1,19 +1,11 @@
-"""People → keypoints, for whole data sets: pictures are read, cut and decoded in worker threads while the device runs.
+"""People → keypoints, for whole data sets, in the batches of ``edgepose.pipeline``."""
 
-```
-reading and cutting (workers) ─→ full batches ─→ the device (as many threads as it has streams) ─→ decoding (workers) ─→ table
-```
-
-Each arrow holds a bounded number of batches, so that memory doesn't grow with the data set.
-"""
-
+import contextlib
 import hashlib
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +13,11 @@ from numpy.typing import NDArray
 
 from edgepose.boxes import judge_boxes
 from edgepose.errors import InputError
-from edgepose.estimator import run_crops
 from edgepose.evaluation.dataset import People
-from edgepose.evaluation.procedures import PROCEDURES, Procedure, ProcedureName
-from edgepose.heatmap import to_image
+from edgepose.evaluation.procedures import PROCEDURES, ProcedureName
 from edgepose.image import MAX_PIXELS, decode_image
+from edgepose.pipeline.batches import BatchEngine, Cut, Unusable
+from edgepose.pipeline.top_down import TopDown
 from edgepose.runtime.session import Session
 
 __all__ = ["Found", "Pictures", "find_keypoints", "picture_path"]
@@ -70,22 +62,6 @@ class Found:
     device_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Batch:
-    """Some people, cut out."""
-
-    people: NDArray[np.intp]
-    crops: NDArray[np.float32]
-    centres: NDArray[np.float64]
-    sizes: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.people)
-
-    def part(self, part: slice) -> "_Batch":
-        return _Batch(people=self.people[part], crops=self.crops[part], centres=self.centres[part], sizes=self.sizes[part])
-
-
 def find_keypoints(
     session: Session,
     pictures: Pictures,
@@ -122,18 +98,30 @@ def find_keypoints(
     wanted = np.arange(len(people)) if only is None else np.flatnonzero(only[people.pictures])
     if not len(wanted):
         raise InputError("there is nobody to look for: no box is left to run the model on")
-    run = _Run(session, pictures, people, folder, flip_test, PROCEDURES[procedure], max_pixels)
-    with ThreadPoolExecutor(workers, "edgepose-work") as work, ThreadPoolExecutor(session.info.streams, "edgepose-device") as device:
-        try:
-            begin = time.perf_counter()
-            for done in run.go(work, device, wanted, batch, workers):
-                progress(done, len(wanted))
-            seconds = time.perf_counter() - begin
-        except BaseException:
-            for executor in (work, device):
-                executor.shutdown(wait=False, cancel_futures=True)
-            raise
-    return run.found(seconds)
+    top_down = TopDown.of(session, flip_test=flip_test, procedure=PROCEDURES[procedure])
+    reader = _Reader(top_down, pictures, people, folder, max_pixels)
+    engine = BatchEngine(top_down, streams=session.info.streams, batch=batch, workers=workers)
+    keypoints = np.full((len(people), session.spec.keypoints, 3), np.nan)
+    unusable: dict[int, str] = {}
+    done, begin = 0, time.perf_counter()
+    with contextlib.closing(engine.run(reader.jobs(wanted))) as results:
+        for result in results:
+            if isinstance(result, Unusable):
+                unusable[result.image] = result.reason
+                continue
+            keypoints[result.people, :, :2] = result.keypoints_xy
+            keypoints[result.people, :, 2] = result.scores
+            done += len(result.people)
+            progress(done, len(wanted))
+    return Found(
+        keypoints=keypoints,
+        unusable=unusable,
+        pictures=len(reader.digests),
+        sizes=reader.sizes,
+        digest=sum(reader.digests.values()) % 2**256,
+        seconds=time.perf_counter() - begin,
+        device_seconds=engine.device_s,
+    )
 
 
 def picture_path(folder: Path, name: str) -> Path:
@@ -148,80 +136,32 @@ def picture_path(folder: Path, name: str) -> Path:
     return path
 
 
-class _Run:
-    """One pass over a data set."""
+class _Reader:
+    """Reads a data set's pictures and cuts the people out of them; in several threads at once.
 
-    def __init__(
-        self, session: Session, pictures: Pictures, people: People, folder: Path, flip_test: bool, procedure: Procedure, max_pixels: int
-    ) -> None:
-        self._session = session
-        self._spec = session.spec
+    Attributes:
+        sizes: see ``Found``.
+        digests: number of each picture that was read → SHA-256 of its name and bytes.
+    """
+
+    def __init__(self, top_down: TopDown, pictures: Pictures, people: People, folder: Path, max_pixels: int) -> None:
+        self.sizes = np.zeros((len(pictures.names), 2), np.int64)
+        self.digests: dict[int, int] = {}
+        self._top_down = top_down
         self._pictures = pictures
         self._people = people
         self._folder = folder
-        self._flip_test = flip_test
-        self._procedure = procedure
-        self._codec = procedure.codec(session.spec.codec)
         self._max_pixels = max_pixels
-        self._keypoints = np.full((len(people), session.spec.keypoints, 3), np.nan)
-        self._unusable: dict[int, str] = {}
-        self._sizes = np.zeros((len(pictures.names), 2), np.int64)
-        self._digests: dict[int, int] = {}
-        self._lock = threading.Lock()
-        self._device_s = 0.0
 
-    def go(self, work: ThreadPoolExecutor, device: ThreadPoolExecutor, wanted: NDArray[np.intp], size: int, workers: int) -> Iterator[int]:
-        """Do the work; yields how many people are done."""
-        running: deque[Future[None]] = deque()
-        decoding: deque[Future[int]] = deque()
-        # Per stream one batch that runs and one that waits, so that the device never does.
-        limit = 2 * self._session.info.streams
-        done = 0
-        for batch in _fill(self._read(work, wanted, workers), size):
-            running.append(device.submit(self._infer, batch, work, decoding))
-            if len(running) > limit:
-                running.popleft().result()
-            while len(decoding) > limit:
-                done += decoding.popleft().result()
-                yield done
-        for each in running:
-            each.result()
-        for last in decoding:
-            done += last.result()
-            yield done
-
-    def found(self, seconds: float) -> Found:
-        return Found(
-            keypoints=self._keypoints,
-            unusable=self._unusable,
-            pictures=len(self._digests),
-            sizes=self._sizes,
-            digest=sum(self._digests.values()) % 2**256,
-            seconds=seconds,
-            device_seconds=self._device_s / self._session.info.streams,
-        )
-
-    def _read(self, work: ThreadPoolExecutor, wanted: NDArray[np.intp], workers: int) -> Iterator[_Batch]:
-        """Yield people in their order, cut out of pictures that are read ahead."""
-        ahead: deque[tuple[int, Future[_Batch]]] = deque()
+    def jobs(self, wanted: NDArray[np.intp]) -> Iterator[tuple[int, Callable[[], Cut]]]:
+        """Yield the pictures on which the people ``wanted`` are, in their order, and what cuts them out."""
         starts = np.flatnonzero(np.diff(self._people.pictures[wanted], prepend=-1))
-        groups = (group[start : start + MAX_CROPS] for group in np.split(wanted, starts[1:]) for start in range(0, len(group), MAX_CROPS))
-        while True:
-            while len(ahead) < workers + 2 and (group := next(groups, None)) is not None:
-                picture = int(self._people.pictures[group[0]])
-                ahead.append((picture, work.submit(self._cut, picture, group)))
-            if not ahead:
-                return
-            picture, future = ahead.popleft()
-            try:
-                batch = future.result()
-            except InputError as error:
-                self._unusable[picture] = str(error)
-                continue
-            if len(batch):
-                yield batch
+        for group in np.split(wanted, starts[1:]):
+            picture = int(self._people.pictures[group[0]])
+            for start in range(0, len(group), MAX_CROPS):
+                yield picture, partial(self._cut, picture, group[start : start + MAX_CROPS])
 
-    def _cut(self, picture: int, group: NDArray[np.intp]) -> _Batch:
+    def _cut(self, picture: int, group: NDArray[np.intp]) -> Cut:
         name = self._pictures.names[picture]
         path = picture_path(self._folder, name)
         try:
@@ -235,48 +175,7 @@ class _Run:
             raise InputError(f"the picture is {image.shape[1]}×{image.shape[0]} pixels, but the annotations say {width}×{height}{turned}")
         judged = judge_boxes(self._people.boxes_xyxy[group], image.shape, form_is_known=True)
         # One bad box doesn't lose the others: its row stays NaN, as that of a person whom the model wasn't run on.
-        group = group[judged.usable]
-        crops = self._procedure.crop(image, judged.boxes_xyxy[judged.usable], self._spec.input, self._codec)
-        self._sizes[picture] = image.shape[1::-1]
-        self._digests[picture] = int.from_bytes(hashlib.sha256(name.encode() + b"\0" + content).digest(), "big")
-        return _Batch(people=group, crops=crops.batch, centres=crops.centres, sizes=crops.sizes)
-
-    def _infer(self, batch: _Batch, work: ThreadPoolExecutor, decoding: "deque[Future[int]]") -> None:
-        begin = time.perf_counter()
-        heatmaps = run_crops(self._session, batch.crops, flip_test=self._flip_test, codec=self._codec)
-        seconds = time.perf_counter() - begin
-        with self._lock:
-            self._device_s += seconds
-        decoding.append(work.submit(self._decode, batch, heatmaps))
-
-    def _decode(self, batch: _Batch, heatmaps: NDArray[np.float32]) -> int:
-        places, scores = self._procedure.decode(heatmaps, self._codec)
-        size = self._spec.input.heatmap_size
-        self._keypoints[batch.people, :, :2] = to_image(places, batch.centres, batch.sizes, size, self._codec)
-        self._keypoints[batch.people, :, 2] = scores
-        return len(batch)
-
-
-def _fill(batches: Iterator[_Batch], size: int) -> Iterator[_Batch]:
-    """Join and cut batches so that each but the last has ``size`` people."""
-    held: list[_Batch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(map(len, held)) < size:
-            continue
-        joined = _join(held)
-        whole = len(joined) - len(joined) % size
-        for start in range(0, whole, size):
-            yield joined.part(slice(start, start + size))
-        held = [joined.part(slice(whole, None))] if whole < len(joined) else []
-    if held:
-        yield _join(held)
-
-
-def _join(batches: Sequence[_Batch]) -> _Batch:
-    if len(batches) == 1:
-        return batches[0]
-    people, crops, centres, sizes = (
-        np.concatenate([getattr(batch, name) for batch in batches]) for name in ("people", "crops", "centres", "sizes")
-    )
-    return _Batch(people=people, crops=crops, centres=centres, sizes=sizes)
+        crops = self._top_down.cut(image, judged.boxes_xyxy[judged.usable])
+        self.sizes[picture] = image.shape[1::-1]
+        self.digests[picture] = int.from_bytes(hashlib.sha256(name.encode() + b"\0" + content).digest(), "big")
+        return Cut(people=group[judged.usable], crops=crops)

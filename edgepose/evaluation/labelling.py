@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from edgepose.artifact import Artifact
 from edgepose.boxes import BoxFile, check_form, judge_boxes
 from edgepose.errors import InputError
-from edgepose.estimator import check_flip_test
 from edgepose.evaluation.dataset import People
 from edgepose.evaluation.inference import Found, Pictures
 from edgepose.evaluation.oks import AREA_OF_BOX
@@ -20,6 +19,7 @@ from edgepose.evaluation.result import Work
 from edgepose.evaluation.running import RunOptions, run_model
 from edgepose.files import write_text
 from edgepose.image import SUFFIXES
+from edgepose.pipeline.top_down import check_flip_test
 from edgepose.spec import ModelSpec
 
 __all__ = ["Labelled", "label_folder"]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,8 +9,9 @@ from edgepose.boxes import load_boxes
 from edgepose.crop import crop
 from edgepose.draw import draw_poses
 from edgepose.errors import InputError
-from edgepose.estimator import PoseEstimator, Poses, run_crops
+from edgepose.estimator import PoseEstimator, Poses
 from edgepose.heatmap import decode, flip_heatmaps, to_image
+from edgepose.pipeline.top_down import PUBLISHED, TopDown
 from edgepose.skeleton import Skeleton
 from edgepose.spec import Architecture, Codec, InputSpec, ModelSpec, Provenance
 
@@ -137,11 +139,13 @@ def test_the_flip_test_averages_with_the_mirrored_crops(kind):
 def test_crops_are_run_once_or_turned_back_as_asked(own):
     session = DotSession(Codec(kind=own))
     batch = np.random.default_rng(0).random((2, 3, *session.spec.input_shape[1:]), np.float32)
-    np.testing.assert_array_equal(run_crops(session, batch), session.run(batch))
+    np.testing.assert_array_equal(TopDown.of(session).infer(batch), session.run(batch))
     assert session.batches == [2, 2]
-    for codec in (None, Codec(kind="udp"), Codec(kind="standard")):
-        mirrored = flip_heatmaps(session.run(np.ascontiguousarray(batch[..., ::-1])), (1, 0, 2), codec or session.spec.codec)
-        np.testing.assert_array_equal(run_crops(session, batch, flip_test=True, codec=codec), (session.run(batch) + mirrored) / 2)
+    for codec in (session.spec.codec, Codec(kind="udp"), Codec(kind="standard")):
+        procedure = replace(PUBLISHED, codec=lambda _, codec=codec: codec)
+        mirrored = flip_heatmaps(session.run(np.ascontiguousarray(batch[..., ::-1])), (1, 0, 2), codec)
+        found = TopDown.of(session, flip_test=True, procedure=procedure).infer(batch)
+        np.testing.assert_array_equal(found, (session.run(batch) + mirrored) / 2)
 
 
 def test_the_flip_test_keeps_a_keypoint_of_the_middle_in_place():

@@ -1,12 +1,13 @@
 """``PoseEstimator``: an image and its person boxes in, keypoints in image pixels out."""
 
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepose.boxes import BoxStatus, judge_boxes
+from edgepose.boxes import BoxStatus, JudgedBoxes, judge_boxes
 from edgepose.image import check_image
 from edgepose.pipeline.top_down import TopDown
 from edgepose.skeleton import Skeleton
@@ -57,6 +58,19 @@ class Poses:
     def usable(self) -> npt.NDArray[np.bool_]:
         """Bool (N,), the rows that have a pose."""
         return np.array([status is BoxStatus.USABLE for status in self.status], dtype=np.bool_)
+
+    def select(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "Poses":
+        """Return some of the rows: their indices, or bool (N,)."""
+        chosen = np.arange(len(self))[rows]
+        return replace(
+            self,
+            keypoints_xy=self.keypoints_xy[chosen],
+            scores=self.scores[chosen],
+            boxes_xyxy=self.boxes_xyxy[chosen],
+            box_scores=None if self.box_scores is None else self.box_scores[chosen],
+            status=tuple(self.status[row] for row in chosen),
+            reasons=tuple(self.reasons[row] for row in chosen),
+        )
 
     def to_document(self) -> dict[str, object]:
         """Return plain JSON values, which ``edgepose.boxes.load_boxes`` reads, too.
@@ -115,14 +129,31 @@ class PoseEstimator:
         """
         image = check_image(image)
         height, width = image.shape[:2]
-        judged = judge_boxes([[0, 0, width, height]] if boxes is None else boxes, image.shape)
+        return self.estimate(image, judge_boxes([[0, 0, width, height]] if boxes is None else boxes, image.shape))
+
+    def estimate(self, image: npt.NDArray[np.uint8], judged: JudgedBoxes, *, workers: Executor | None = None, parts: int = 1) -> Poses:
+        """Estimate the pose of each box whose form is known.
+
+        Args:
+            image: (H, W, 3) uint8, RGB, C-contiguous.
+            judged: see ``edgepose.boxes.judge_boxes``.
+            workers: threads that do parts of the work; by default all is done here.
+            parts: into how many the boxes are divided: as many as the session has streams.
+
+        Raises:
+            InputError: the model gave heatmaps that aren't finite.
+        """
         spec = self._spec
         keypoints_xy = np.full((len(judged.boxes_xyxy), spec.keypoints, 2), np.nan, dtype=np.float32)
         scores = np.zeros((len(judged.boxes_xyxy), spec.keypoints), dtype=np.float32)
         usable = np.flatnonzero(judged.usable)
-        for start in range(0, len(usable), PEOPLE_AT_ONCE):
-            part = usable[start : start + PEOPLE_AT_ONCE]
+
+        def find(part: npt.NDArray[np.intp]) -> None:
             keypoints_xy[part], scores[part] = self._top_down.find(image, judged.boxes_xyxy[part])
+
+        step = max(1, min(PEOPLE_AT_ONCE, -(-len(usable) // parts)))
+        for _ in (map if workers is None else workers.map)(find, [usable[start : start + step] for start in range(0, len(usable), step)]):
+            pass  # the first error is raised here
         with np.errstate(over="ignore"):  # a box that can't be used may hold anything
             boxes_xyxy = judged.boxes_xyxy.astype(np.float32)
         return Poses(

@@ -1,0 +1,199 @@
+"""Streams: order, bounds, failures, ends."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from pipeline_fakes import FakeDetector, FakeSession, FakeSource, FakeTracker
+
+from edgepose import PoseEstimator
+from edgepose.errors import EdgePoseError, InputError
+from edgepose.pipeline.frame import Failure, FramePoses
+from edgepose.pipeline.options import StreamOptions
+from edgepose.pipeline.queues import BoundedQueue, QueueEnded
+from edgepose.pipeline.stream import PoseStream
+
+
+def indices(stream):
+    return [result.index for result in stream.results()]
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_frames_come_in_order_with_the_poses_of_an_estimator(streams):
+    session = FakeSession(streams=streams)
+    values = [int(value) for value in np.random.default_rng(0).integers(0, 255, 40)]
+    with PoseStream(FakeSource(values), session, FakeDetector()) as stream:
+        results = list(stream.results())
+    assert [result.index for result in results] == list(range(40))
+    estimator = PoseEstimator(session)
+    for result in results:
+        alone = estimator(result.image, [[10, 5, 30, 35]])
+        np.testing.assert_array_equal(result.poses.keypoints_xy, alone.keypoints_xy)
+        np.testing.assert_array_equal(result.poses.scores, alone.scores)
+        assert (result.time_s, result.ids, result.detected, result.dropped) == (result.index / 10, None, True, 0)
+    totals = stream.totals
+    assert (totals.frames, totals.people, totals.detections, totals.failures, totals.dropped) == (40, 40, 40, 0, 0)
+    assert set(totals.busy_s) == {"read", "detect", "pose"}
+
+
+def test_frames_run_at_the_same_time_without_a_tracker():
+    session = FakeSession(streams=3, seconds=0.02)
+    with PoseStream(FakeSource([90] * 12), session, FakeDetector()) as stream:
+        assert indices(stream) == list(range(12))
+    assert session.most_at_once >= 2
+
+
+def test_with_a_tracker_one_frame_follows_the_other_and_people_are_divided_among_streams():
+    session, tracker, detector = FakeSession(streams=2, seconds=0.02), FakeTracker(), FakeDetector([[10, 5, 20, 35], [30, 5, 40, 35]])
+    options = StreamOptions(detect_every=3)
+    with PoseStream(FakeSource([90] * 7), session, detector, tracker=tracker, options=options) as stream:
+        results = list(stream)
+    assert detector.asked == [0, 3, 6]
+    expected = ["match", "carry", "carry", "match", "carry", "carry", "match"]
+    assert tracker.log == [entry for index, what in enumerate(expected) for entry in ((what, index), ("update", index))]
+    assert [result.detected for result in results] == [True, False, False, True, False, False, True]
+    np.testing.assert_array_equal(results[2].poses.boxes_xyxy[:, 0], [12, 32])
+    np.testing.assert_array_equal(results[2].ids, [1, 2])
+    assert session.most_at_once == 2
+
+
+def test_boxes_of_a_file_are_asked_for_on_every_frame():
+    detector = FakeDetector(images_only=False)
+    options = StreamOptions(detect_every=3)
+    with PoseStream(FakeSource([90] * 5), FakeSession(), detector, tracker=FakeTracker(), options=options) as stream:
+        assert all(result.detected for result in stream)
+    assert detector.asked == [0, 1, 2, 3, 4]
+
+
+def test_what_fails_is_reported_in_its_place_and_the_rest_goes_on(caplog):
+    detector = FakeDetector(error_on=[(3, InputError("too dark"))])
+    session = FakeSession(fail_on_black=True)
+    with PoseStream(FakeSource([200, "torn", 0, 200, 200]), session, detector) as stream:
+        results = list(stream.results())
+    assert [type(result) for result in results] == [FramePoses, Failure, Failure, Failure, FramePoses]
+    assert [result.reason[:8] for result in results[1:4]] == ["torn", "the heat", "too dark"]
+    assert (stream.totals.frames, stream.totals.failures) == (2, 3)
+    with PoseStream(FakeSource([200, "torn", 200]), session, FakeDetector()) as stream:
+        assert [result.index for result in stream] == [0, 2]
+    assert "frame 1: torn" in caplog.text
+
+
+def test_a_detection_that_fails_is_tried_again_on_the_next_frame():
+    detector = FakeDetector(error_on=[(0, InputError("too dark"))])
+    with PoseStream(FakeSource([90] * 4), FakeSession(), detector, tracker=FakeTracker(), options=StreamOptions(detect_every=3)) as stream:
+        assert [result.index for result in stream] == [1, 2, 3]
+    assert detector.asked == [0, 1]
+
+
+@pytest.mark.parametrize("tracker", [None, FakeTracker()])
+def test_a_source_that_breaks_ends_the_stream_after_the_frames_before(tracker):
+    with PoseStream(FakeSource([90, 90, InputError("the cable is out")]), FakeSession(), FakeDetector(), tracker=tracker) as stream:
+        results = stream.results()
+        assert [next(results).index, next(results).index] == [0, 1]
+        with pytest.raises(InputError, match="the cable is out"):
+            next(results)
+
+
+def test_a_runtime_that_fails_is_raised():
+    error = EdgePoseError("the device is gone")
+    stream = PoseStream(FakeSource([90] * 9), FakeSession(), FakeDetector(error_on=[(1, error)]))
+    with stream, pytest.raises(EdgePoseError, match="the device is gone"):
+        list(stream)
+
+
+@pytest.mark.parametrize("hang", [False, True])
+def test_leaving_early_ends_all_threads_and_closes_the_parts(hang):
+    source, detector, freed = FakeSource([90] * 500, hang=hang), FakeDetector(), []
+    stream = PoseStream(source, FakeSession(), detector, close=lambda: freed.append(1))
+    for result in stream:
+        if result.index == 3:
+            break
+    stream.close()
+    stream.close()
+    assert source.closed.is_set()
+    assert detector.closed
+    assert freed == [1]
+    # Bounded: what wasn't asked for wasn't read.
+    assert source.given < 30
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("edgepose-")]
+    with pytest.raises(InputError, match="has been iterated or closed"):
+        list(stream)
+
+
+def test_closing_from_another_thread_ends_a_waiting_consumer():
+    stream = PoseStream(FakeSource([90], hang=True), FakeSession(), FakeDetector())
+    threading.Timer(0.2, stream.close).start()
+    assert indices(stream) == [0]
+
+
+def test_a_live_source_drops_the_oldest_and_says_how_many():
+    source = FakeSource([90] * 60, live=True, gap_s=0.005)
+    with PoseStream(source, FakeSession(seconds=0.03), FakeDetector(), tracker=FakeTracker()) as stream:
+        results = list(stream)
+    seen = [result.index for result in results]
+    assert seen == sorted(seen)
+    assert seen[-1] == 59
+    assert 3 <= len(seen) < 40
+    assert sum(result.dropped for result in results) == stream.totals.dropped == 60 - len(seen)
+    gaps = np.diff([-1, *seen]) - 1
+    assert gaps.tolist() == [result.dropped for result in results]
+
+
+def test_a_file_drops_none_however_slow_the_consumer():
+    with PoseStream(FakeSource([90] * 20), FakeSession(), FakeDetector()) as stream:
+        seen = []
+        for result in stream:
+            time.sleep(0.002)
+            seen.append(result.index)
+    assert seen == list(range(20))
+
+
+def test_too_many_people_are_left_out_by_their_scores_and_said(caplog):
+    boxes = [[x, 5, x + 10, 35] for x in range(0, 50, 10)]
+    detector = FakeDetector(boxes, scores=[0.1, 0.9, 0.5, 0.8, 0.2])
+    with PoseStream(FakeSource([90] * 3), FakeSession(), detector, options=StreamOptions(max_people=2)) as stream:
+        (first, *_) = list(stream)
+    np.testing.assert_array_equal(first.poses.boxes_xyxy[:, 0], [10, 30])
+    assert stream.totals.left_out == 9
+    assert caplog.text.count("5 people at once: 2 are looked at") == 1
+
+
+def test_nobody_is_no_pose_and_a_faint_pose_nobody():
+    with PoseStream(FakeSource([90]), FakeSession(), FakeDetector([])) as stream:
+        (result,) = stream
+    assert len(result.poses) == 0
+    options = StreamOptions(min_pose_score=1.0)
+    for images_only, people in ((True, 0), (False, 1)):
+        # A black crop's score is about 0.5 here.
+        with PoseStream(FakeSource([0]), FakeSession(), FakeDetector(images_only=images_only), options=options) as stream:
+            (result,) = stream
+        assert len(result.poses) == people
+
+
+def test_options_that_need_a_tracker():
+    for options, smoother in ((StreamOptions(detect_every=2), None), (None, object())):
+        with pytest.raises(InputError, match="need a tracker"):
+            PoseStream(FakeSource([]), FakeSession(), FakeDetector(), smoother=smoother, options=options)
+    for wrong in ({"detect_every": 0}, {"max_people": 0}, {"min_pose_score": 1.5}):
+        with pytest.raises(InputError, match="allowed"):
+            StreamOptions(**wrong)
+
+
+def test_a_queue_ends_from_either_side():
+    queue = BoundedQueue(2)
+    queue.put(1)
+    queue.end(ValueError("broken"))
+    assert queue.get() == (1, 0)
+    with pytest.raises(ValueError, match="broken"):
+        queue.get()
+    queue.close()
+    with pytest.raises(QueueEnded):
+        queue.get()
+    with pytest.raises(QueueEnded):
+        queue.put(2)
+    dropping = BoundedQueue(2, drop_oldest=True)
+    for item in range(5):
+        dropping.put(item)
+    assert dropping.get() == (3, 3)
+    assert dropping.get() == (4, 0)

@@ -14,6 +14,7 @@ ignores dotted keys that it doesn't know, and so do some providers with theirs.
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from edgepose.runtime.profile import Profile
 from edgepose.runtime.request import DeviceRequest
 from edgepose.runtime.session import SessionInfo
 
-__all__ = ["RUNTIME", "OnnxRuntime", "OnnxRuntimeEngine"]
+__all__ = ["RUNTIME", "OnnxRuntime", "OnnxRuntimeEngine", "OnnxRuntimeNetwork"]
 
 _EXTRA = "onnx"
 _PURPOSE = "running an ONNX file"
@@ -74,37 +75,43 @@ class OnnxRuntime:
 
     def open(self, artifact: Artifact, request: DeviceRequest) -> "OnnxRuntimeEngine":
         """Load a model on an execution provider."""
+        session, info = self._open(artifact.path, request)
+        batch = check_ports(artifact, _describe(session.get_inputs()), _describe(session.get_outputs()))
+        return OnnxRuntimeEngine(session, replace(info, batch=batch))
+
+    def open_network(self, path: Path, request: DeviceRequest) -> "OnnxRuntimeNetwork":
+        """Load a network on an execution provider."""
+        return OnnxRuntimeNetwork(*self._open(path, request))
+
+    def _open(self, path: Path, request: DeviceRequest) -> tuple[Any, SessionInfo]:
         ort = _import()
         providers = _list_providers(ort)
         device = request.choose(tuple(providers), runtime="onnxruntime", preferred=_CPU, aliases=_ALIASES)
         provider = providers[device]
         options, provider_options = _session_options(ort, device, request)
         try:
-            session = ort.InferenceSession(
-                artifact.path, options, providers=[provider], provider_options=[provider_options], enable_fallback=0
-            )
+            session = ort.InferenceSession(path, options, providers=[provider], provider_options=[provider_options], enable_fallback=0)
         except Exception as error:  # its exception types have no base but Exception
-            raise _explain(error, artifact, provider, provider_options) from None
+            raise _explain(error, path, provider, provider_options) from None
         if session.get_providers()[0] != provider:
             raise DeviceError(
                 f"{provider} is part of the installed ONNX Runtime, but couldn't be loaded: a driver, a library or the device that its "
                 f"options name is missing; ONNX Runtime's own message on stderr says which. Without it this machine has: {_CPU}"
             )
-        batch = check_ports(artifact, _describe(session.get_inputs()), _describe(session.get_outputs()))
         operators = _count_operators(session)
         if operators and not operators[provider]:
-            raise DeviceError(f"{provider} takes none of the {operators.total()} operators of {artifact.path.name}; use another device")
+            raise DeviceError(f"{provider} takes none of the {operators.total()} operators of {path.name}; use another device")
         info = SessionInfo(
             runtime="onnxruntime",
             version=self.version(),
             requested=request.text,
             device=" + ".join([provider, *(name for name in operators if name != provider)]),
             threads=request.threads,
-            batch=batch,
+            batch=None,
             details=provider_options | _tell_operators(operators),
             streams=request.streams or 1,
         )
-        return OnnxRuntimeEngine(session, info)
+        return session, info
 
     def profile(self, artifact: Artifact, request: DeviceRequest, batch: NDArray[np.float32], calls: int) -> Profile:
         """ONNX Runtime's profiler, which writes a trace file when it ends."""
@@ -137,6 +144,24 @@ class OnnxRuntimeEngine:
         """Run one batch."""
         heatmaps: NDArray[np.float32] = self._session.run(self._outputs, {self._input: batch})[0]
         return heatmaps
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+class OnnxRuntimeNetwork:
+    """A network of any kind; see ``edgepose.runtime.network.Network``."""
+
+    def __init__(self, session: Any, info: SessionInfo) -> None:
+        self.info = info
+        self.inputs = _describe(session.get_inputs())
+        self.outputs = _describe(session.get_outputs())
+        self._session = session
+
+    def run(self, values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Compute all outputs."""
+        return tuple(self._session.run(None, {self.inputs[0].name: values}))
 
     def close(self) -> None:
         """Free the session."""
@@ -198,15 +223,15 @@ def _parse(name: str, value: str, default: Any) -> Any:
     return values[value]
 
 
-def _explain(error: Exception, artifact: Artifact, provider: str, provider_options: dict[str, str]) -> EdgePoseError:
+def _explain(error: Exception, path: Path, provider: str, provider_options: dict[str, str]) -> EdgePoseError:
     """Say whose fault it is that a session couldn't be made."""
     named = [name for name in provider_options if name in str(error)]
     if named:
         given = ", ".join(f"{name}={provider_options[name]}" for name in named)
         return InputError(f"{provider} rejects the option {given}: {error}")
     if provider == _CPU_PROVIDER:
-        return ArtifactError(f"{artifact.path}: ONNX Runtime can't load the model: {error}")
-    return DeviceError(f"{artifact.path.name} can't be loaded on {provider}: {error}")
+        return ArtifactError(f"{path}: ONNX Runtime can't load the model: {error}")
+    return DeviceError(f"{path.name} can't be loaded on {provider}: {error}")
 
 
 def _count_operators(session: Any) -> Counter[str]:

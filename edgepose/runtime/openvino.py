@@ -8,6 +8,7 @@ has chosen nor moves to another one later. ``options`` overrule that in turn.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from edgepose.runtime.session import SessionInfo
 from edgepose.runtime.signal_stack import kept_signal_stack
 from edgepose.telemetry import without_intel_telemetry
 
-__all__ = ["RUNTIME", "OpenVINOEngine", "OpenVINORuntime", "import_openvino"]
+__all__ = ["RUNTIME", "OpenVINOEngine", "OpenVINONetwork", "OpenVINORuntime", "import_openvino"]
 
 _EXTRA = "openvino"
 _PURPOSE = "running an OpenVINO file"
@@ -47,27 +48,36 @@ class OpenVINORuntime:
     @kept_signal_stack()
     def open(self, artifact: Artifact, request: DeviceRequest) -> "OpenVINOEngine":
         """Load a model and compile it for a device."""
+        model, compiled, info = self._open(artifact.path, request)
+        return OpenVINOEngine(compiled, replace(info, batch=check_ports(artifact, _describe(model.inputs), _describe(model.outputs))))
+
+    @kept_signal_stack()
+    def open_network(self, path: Path, request: DeviceRequest) -> "OpenVINONetwork":
+        """Load a network and compile it for a device."""
+        model, compiled, info = self._open(path, request)
+        return OpenVINONetwork(compiled, info, _describe(model.inputs), _describe(model.outputs))
+
+    def _open(self, path: Path, request: DeviceRequest) -> tuple[Any, Any, SessionInfo]:
         core = import_openvino().Core()
         devices = _list_devices(core)
         preferred = _CPU if devices == (_CPU, _AUTO) else _AUTO
         device = request.choose(devices, runtime="openvino", preferred=preferred, aliases=_ALIASES)
         try:
-            model = core.read_model(artifact.path)
+            model = core.read_model(path)
         except RuntimeError as error:
-            raise ArtifactError(f"{artifact.path}: OpenVINO can't read the model: {_reason(error)}") from None
-        batch = check_ports(artifact, _describe(model.inputs), _describe(model.outputs))
-        compiled = _compile(core, model, device, artifact, request)
+            raise ArtifactError(f"{path}: OpenVINO can't read the model: {_reason(error)}") from None
+        compiled = _compile(core, model, device, path, request)
         info = SessionInfo(
             runtime="openvino",
             version=self.version(),
             requested=request.text,
             device=", ".join(compiled.get_property("EXECUTION_DEVICES")),
             threads=request.threads if device in (_CPU, _AUTO) else None,
-            batch=batch,
+            batch=None,
             details=_details(compiled, device),
             streams=max(1, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) if request.streams != 1 else 1,
         )
-        return OpenVINOEngine(compiled, info)
+        return model, compiled, info
 
     def profile(self, artifact: Artifact, request: DeviceRequest, batch: NDArray[np.float32], calls: int) -> Profile:
         """OpenVINO's own counters, which its compiler adds to the model (``PERF_COUNT``)."""
@@ -114,6 +124,33 @@ class OpenVINOEngine:
         self._compiled = None
 
 
+class OpenVINONetwork:
+    """A network of any kind; see ``edgepose.runtime.network.Network``."""
+
+    def __init__(self, compiled: Any, info: SessionInfo, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+        self.info = info
+        self.inputs = inputs
+        self.outputs = outputs
+        self._compiled = compiled
+        self._idle: list[Any] = []
+
+    def run(self, values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Compute all outputs."""
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        found = request.infer([values])
+        outputs = tuple(found[index] for index in range(len(self.outputs)))
+        self._idle.append(request)
+        return outputs
+
+    def close(self) -> None:
+        """Free the network and its requests."""
+        self._idle.clear()
+        self._compiled = None
+
+
 def import_openvino() -> Any:
     """Import ``openvino`` without its telemetry."""
     with without_intel_telemetry():
@@ -135,7 +172,7 @@ def _shape(shape: Any) -> tuple[int | None, ...] | None:
     return None if shape.rank.is_dynamic else tuple(None if side.is_dynamic else side.get_length() for side in shape)
 
 
-def _compile(core: Any, model: Any, device: str, artifact: Artifact, request: DeviceRequest) -> Any:
+def _compile(core: Any, model: Any, device: str, path: Path, request: DeviceRequest) -> Any:
     for_cpu: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if request.threads is not None:
         for_cpu["INFERENCE_NUM_THREADS"] = request.threads
@@ -150,7 +187,7 @@ def _compile(core: Any, model: Any, device: str, artifact: Artifact, request: De
         return core.compile_model(model, device, settings | dict(request.options))
     except RuntimeError as error:
         _blame_options(core, device, request, error)
-        raise ArtifactError(f"{artifact.path}: OpenVINO can't compile the model for {device}: {_reason(error)}") from None
+        raise ArtifactError(f"{path}: OpenVINO can't compile the model for {device}: {_reason(error)}") from None
 
 
 def _blame_options(core: Any, device: str, request: DeviceRequest, error: RuntimeError) -> None:

@@ -1,0 +1,1 @@
+"""Drawing on images: people's poses, boxes and ids, and a line of text."""

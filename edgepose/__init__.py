@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from edgepose.draw import draw_poses
+    from edgepose.drawing import draw_poses
     from edgepose.errors import EdgePoseError
     from edgepose.estimator import PoseEstimator, Poses
     from edgepose.image import read_image
@@ -43,7 +43,7 @@ _HOMES = {
     "Poses": "edgepose.estimator",
     "Session": "edgepose.runtime",
     "Skeleton": "edgepose.skeleton",
-    "draw_poses": "edgepose.draw",
+    "draw_poses": "edgepose.drawing",
     "list_runtimes": "edgepose.runtime",
     "load": "edgepose.runtime",
     "read_image": "edgepose.image",

@@ -96,7 +96,7 @@ def _predict(
     estimator: "PoseEstimator", path: Path, boxes: "BoxFile | None", stem: Path, options: argparse.Namespace
 ) -> tuple[dict[str, Any], list[str]]:
     """Write the poses of an image; return them, and why boxes couldn't be used."""
-    from edgepose.draw import draw_poses
+    from edgepose.drawing import draw_poses
     from edgepose.files import staged_file
     from edgepose.image import read_image, write_image
 

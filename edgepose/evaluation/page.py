@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.draw import draw_poses
+from edgepose.drawing import draw_poses
 from edgepose.errors import InputError
 from edgepose.estimator import Poses
 from edgepose.evaluation.comparison import Change

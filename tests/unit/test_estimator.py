@@ -7,7 +7,7 @@ import pytest
 
 from edgepose.boxes import load_boxes
 from edgepose.crop import crop
-from edgepose.draw import draw_poses
+from edgepose.drawing import draw_poses
 from edgepose.errors import InputError
 from edgepose.estimator import PoseEstimator, Poses
 from edgepose.heatmap import decode, flip_heatmaps, to_image

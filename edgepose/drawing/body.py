@@ -15,7 +15,8 @@ __all__ = ["Figure", "draw_body", "figure_of"]
 THINNEST_PX = 0.8
 SLIMMEST = 1 / 6  # a limb's width as a part of its length, at most
 DOT = 0.85  # a joint's radius as a part of the thickest limb's width there
-LONELY_DOT = 0.45  # of a keypoint without a limb, as a part of the person's line
+LONELY_DOT = 0.4  # of a keypoint without a limb, as a part of the person's line
+JOINT_RIM = 0.28  # of a joint's radius, at most: faces are many small dots
 HOLE = 0.62  # of a joint's radius, where its keypoint is hardly certain enough to be drawn
 SMALLEST_HOLE, SMALLEST_RIM = 8, 2  # sixteenths of a pixel
 BARE_PX = 1.2  # joints of lines up to this width have no outline of their own
@@ -70,10 +71,11 @@ def draw_body(
     shown = np.flatnonzero(opacities > 0)
     if not len(shown):
         return
-    drawn = np.flatnonzero((opacities[figure.links] > 0).all(axis=1))
+    limb_opacities = opacities[figure.links].min(axis=1)
+    drawn = np.flatnonzero(limb_opacities > 0)
     links = figure.links[drawn]
-    lengths = np.hypot(*(points[links[:, 0]] - points[links[:, 1]]).T)
-    widths = np.clip(lengths * SLIMMEST, min(THINNEST_PX, width), width)
+    spans = points[links[:, 0]] - points[links[:, 1]]
+    widths = np.minimum(np.maximum(np.hypot(spans[:, 0], spans[:, 1]) * SLIMMEST, THINNEST_PX), width)
     radii = _radii(len(points), links, widths, width)
     rim = _rim(width)
     reach = float(radii.max()) + rim + 2.0
@@ -81,11 +83,10 @@ def draw_body(
     with magnified(canvas, seen.min(axis=0) - reach, seen.max(axis=0) + reach, 1 if width >= SHARP_PX else 2) as (layer, origin, factor):
         # Pixels' centres have whole coordinates.
         placed = points if factor == 1 else (points - origin + 0.5) * factor - 0.5
-        limb_opacities = opacities[links].min(axis=1)
-        _draw_limbs(layer, placed[links], widths * factor, rim * factor, limb_opacities, [figure.lines[link] for link in drawn])
+        _draw_limbs(layer, placed[links], widths * factor, rim * factor, limb_opacities[drawn], [figure.lines[link] for link in drawn])
         order = shown[np.argsort(opacities[shown], kind="stable")]
-        joint_rim = factor * rim * min(max(width / BARE_PX - 1.0, 0.0), 1.0)
-        _draw_joints(layer, placed[order], radii[order] * factor, joint_rim, opacities[order], [figure.dots[joint] for joint in order])
+        rims = np.minimum(rim * min(max(width / BARE_PX - 1.0, 0.0), 1.0), JOINT_RIM * radii[order])
+        _draw_joints(layer, placed[order], radii[order] * factor, rims * factor, opacities[order], [figure.dots[joint] for joint in order])
 
 
 def _rim(width: float) -> float:
@@ -95,10 +96,11 @@ def _rim(width: float) -> float:
 
 def _radii(keypoints: int, links: npt.NDArray[np.intp], widths: npt.NDArray[np.float64], width: float) -> npt.NDArray[np.float64]:
     """Dots a little wider than the thickest line that ends in them; those without a line are as small as a thin one."""
-    radii = np.full(keypoints, max(THINNEST_PX / 2, LONELY_DOT * width))
-    for end in (0, 1):
-        np.maximum.at(radii, links[:, end], DOT * widths)
-    return radii
+    radii = [max(THINNEST_PX / 2, LONELY_DOT * width)] * keypoints
+    for ends, thick in zip(links.tolist(), widths.tolist(), strict=True):
+        for end in ends:
+            radii[end] = max(radii[end], DOT * thick)
+    return np.array(radii)
 
 
 def _draw_limbs(
@@ -115,8 +117,8 @@ def _draw_limbs(
     """
     along = ends[:, 1] - ends[:, 0]
     along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-6)[:, None]
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    halves = np.stack([widths / 2 + rim, widths / 2], axis=1)
+    across = along[:, ::-1] * (-1.0, 1.0)
+    halves = widths[:, None] / 2 + (rim, 0.0)
     shapes = _quadrangles(ends, across[:, None] * halves[..., None])
     outlines = shapes[:, 0]
     bounds = np.concatenate([outlines.min(axis=1), outlines.max(axis=1)], axis=1).tolist()
@@ -140,21 +142,23 @@ def _draw_limb(layer: Layer, origin: Point, *, shapes: npt.NDArray[np.int32], co
 
 def _quadrangles(ends: npt.NDArray[np.float64], across: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
     """(L, 2, 4, 2), fixed-point: the outline and what is in it; ``across`` is (L, 2, 2), half of each one's width."""
-    starts, stops = ends[:, :1], ends[:, 1:]
-    return to_fixed(np.stack([starts - across, starts + across, stops + across, stops - across], axis=2))
+    corners = np.empty((len(ends), 2, 4, 2))
+    for corner, (end, side) in enumerate(((0, -1), (0, 1), (1, 1), (1, -1))):
+        corners[:, :, corner] = ends[:, end, None] + side * across
+    return to_fixed(corners)
 
 
 def _draw_joints(
     layer: Layer,
     points: npt.NDArray[np.float64],
     radii: npt.NDArray[np.float64],
-    rim: float,
+    rims: npt.NDArray[np.float64],
     opacities: npt.NDArray[np.float64],
     colours: list[Colour],
 ) -> None:
-    """In the order given; ``points`` (J, 2) and ``radii`` are in the layer's pixels."""
+    """In the order given; ``points`` (J, 2), ``radii`` and ``rims`` are in the layer's pixels."""
     holes = to_fixed(HOLE * radii * (1.0 - opacities)).tolist()
-    circles = zip(to_fixed(points).tolist(), to_fixed(radii + rim).tolist(), to_fixed(radii).tolist(), holes, strict=True)
+    circles = zip(to_fixed(points).tolist(), to_fixed(radii + rims).tolist(), to_fixed(radii).tolist(), holes, strict=True)
     for (centre, outer, inner, hole), opacity, colour in zip(circles, opacities.tolist(), colours, strict=True):
         x, y = centre
         draw = partial(_draw_joint, centre=centre, outer=outer, inner=inner, hole=hole, colour=colour)

@@ -1,4 +1,4 @@
-"""Boxes: thin rectangles with stronger corners, exact to a fraction of a pixel."""
+"""Boxes: thin rectangles, exact to a fraction of a pixel."""
 
 import math
 
@@ -10,11 +10,8 @@ from edgepose.drawing.colours import OUTLINE, Colour
 
 __all__ = ["draw_box"]
 
-CORNER = 0.2  # of the shorter side
-EDGE_OPACITY = 0.75  # between the corners
+OPACITY = 0.85
 SHADE_OPACITY = 0.4  # of the dark line around the light one
-
-Span = tuple[float, float]
 
 
 def draw_box(canvas: npt.NDArray[np.uint8], box: npt.NDArray[np.float64], colour: Colour, width: float) -> None:
@@ -28,14 +25,13 @@ def draw_box(canvas: npt.NDArray[np.uint8], box: npt.NDArray[np.float64], colour
     """
     left, top, right, bottom = (float(value) for value in box)
     height, image_width = canvas.shape[:2]
-    corner = CORNER * min(right - left, bottom - top)
     shade = min(width, 1.0)
     half = width / 2
-    first, strengths = _along((left - half, right + half), corner, shade, image_width)
+    first, strengths = _along(left - half, right + half, image_width)
     for y in (top, bottom):
         low, coverage, tints = _across(y, width, shade, colour, height)
         _mix(canvas[low : low + len(coverage), first : first + len(strengths)], coverage[:, None] * strengths, tints[:, None])
-    first, strengths = _along((top + half, bottom - half), corner, -shade, height)
+    first, strengths = _along(top + half, bottom - half, height)
     for x in (left, right):
         low, coverage, tints = _across(x, width, shade, colour, image_width)
         _mix(canvas[first : first + len(strengths), low : low + len(coverage)], strengths[:, None] * coverage, tints)
@@ -48,13 +44,10 @@ def _mix(part: npt.NDArray[np.uint8], opacity: npt.NDArray[np.float32], tints: n
         cv2.blendLinear(above, part, opacity, 1 - opacity, part)
 
 
-def _along(span: Span, corner: float, shade: float, pixels: int) -> tuple[int, npt.NDArray[np.float32]]:
+def _along(low: float, high: float, pixels: int) -> tuple[int, npt.NDArray[np.float32]]:
     """The first pixel and how strong the line is from there on, in its direction."""
-    low, high = span[0] - shade, span[1] + shade
     first, last = max(0, math.floor(low + 0.5)), min(pixels, math.floor(high + 0.5) + 1)
-    strengths = np.full(max(0, last - first), EDGE_OPACITY, np.float32)
-    strengths[: max(0, math.ceil(span[0] + corner) - first)] = 1.0
-    strengths[max(0, math.floor(span[1] - corner) - first) :] = 1.0
+    strengths = np.full(max(0, last - first), OPACITY, np.float32)
     for end in (0, -1):
         if len(strengths):
             strengths[end] *= _cover(first if end == 0 else last - 1, low, high)

@@ -10,7 +10,7 @@ from edgepose.image import check_image
 
 __all__ = ["draw_caption"]
 
-CAPITAL = 1 / 48  # of the picture's longer side
+CAPITAL = 1 / 56  # of the picture's longer side
 OPACITY = 0.6
 
 

@@ -104,13 +104,13 @@ def _text(person: int, numbers: list[int] | None, texts: list[str] | None) -> st
 
 
 def _fade(scores: npt.NDArray[np.float32], min_score: float) -> npt.NDArray[np.float64]:
-    """0 at ``min_score``, 1 some way above it, without a step or a bend: what is drawn on a video doesn't jump.
+    """0 at ``min_score``, 1 some way above it, without a step: what is drawn on a video doesn't jump.
 
     Scores above 1 are rare, so a high ``min_score`` leaves less of a way.
     """
     way = min(FADE, max((1.0 - min_score) / 2, 0.05))
     share = np.clip((scores.astype(np.float64) - min_score) / way, 0.0, 1.0)
-    return np.asarray(np.nan_to_num(share * share * (3.0 - 2.0 * share)))
+    return np.asarray(np.nan_to_num(share * (2.0 - share)))
 
 
 def _size(box: npt.NDArray[np.float64], points: npt.NDArray[np.float64], opacities: npt.NDArray[np.float64]) -> float:

@@ -112,12 +112,18 @@ def _letters(line: str, capital_px: int, height: int, baseline: int) -> npt.NDAr
     """(height, W): the letters alone. Digits are all as wide as the widest, so that numbers that change stay where they are."""
     gap, space = max(1, round(GAP * capital_px)), round(SPACE * capital_px)
     digit = max(_letter(each, capital_px, height, baseline).shape[1] for each in string.digits)
-    parts: list[npt.NDArray[np.uint8]] = []
-    for letter in line:
-        ink = _letter(letter, capital_px, height, baseline) if letter != " " else np.zeros((height, space), np.uint8)
-        missing = max(0, digit - ink.shape[1]) if letter in string.digits else 0
-        parts.append(np.pad(ink, ((0, 0), (missing // 2, missing - missing // 2 + gap))))
-    return np.concatenate(parts, axis=1)[:, :-gap] if parts else np.zeros((height, space), np.uint8)
+    inks = [None if each == " " else _letter(each, capital_px, height, baseline) for each in line]
+    widths = [
+        space if ink is None else max(ink.shape[1], digit if each in string.digits else 0) for each, ink in zip(line, inks, strict=True)
+    ]
+    letters = np.zeros((height, max(sum(widths) + gap * (len(widths) - 1), 1)), np.uint8)
+    left = 0
+    for ink, width in zip(inks, widths, strict=True):
+        if ink is not None:
+            start = left + (width - ink.shape[1]) // 2
+            letters[:, start : start + ink.shape[1]] = ink
+        left += width + gap
+    return letters
 
 
 @lru_cache(maxsize=1024)

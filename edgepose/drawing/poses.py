@@ -19,7 +19,6 @@ __all__ = ["draw_poses"]
 
 THINNEST_PX = 0.8
 THICKEST = 1 / 40  # a line's width as a part of the person's size, at most: of small people in large pictures
-IN_PICTURE = 1 / 1100  # a line's width as a part of the picture's longer side, at least: large pictures are looked at from further away
 BOX_LINE = 0.5  # of the width of the person's lines
 BOX_THINNEST_PX = 0.7
 SPREADS = 4.0  # the size of a person in a tight box is about two standard deviations of the keypoints' places
@@ -129,6 +128,9 @@ def _size(box: npt.NDArray[np.float64], points: npt.NDArray[np.float64], opaciti
 
 
 def _width(size: float, longer: float) -> float:
-    """The width of a person's lines in pixels: a seventieth of one of 100 pixels, a hundred-and-twentieth of one of 1500."""
+    """The width of a person's lines in pixels: a seventieth of one of 100 pixels, a hundred-and-twentieth of one of 1500.
+
+    Wider in pictures of more than 1000 pixels, which are looked at from further away.
+    """
     grown = 0.0359 * math.pow(size, 0.8) * math.pow(max(1.0, longer / 1000), 0.2)
-    return max(min(max(grown, IN_PICTURE * longer), THICKEST * size), THINNEST_PX)
+    return max(min(grown, THICKEST * size), THINNEST_PX)

@@ -108,7 +108,8 @@ def _fade(scores: npt.NDArray[np.float32], min_score: float) -> npt.NDArray[np.f
     Scores above 1 are rare, so a high ``min_score`` leaves less of a way.
     """
     way = min(FADE, max((1.0 - min_score) / 2, 0.05))
-    share = np.clip((scores.astype(np.float64) - min_score) / way, 0.0, 1.0)
+    with np.errstate(invalid="ignore"):  # scores and min_score may be infinite
+        share = np.clip((scores.astype(np.float64) - min_score) / way, 0.0, 1.0)
     return np.asarray(np.nan_to_num(share * (2.0 - share)))
 
 

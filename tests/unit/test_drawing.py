@@ -225,6 +225,17 @@ def test_keypoints_far_outside_do_no_harm(points):
         draw_poses(np.zeros(SHAPE, np.uint8), poses_of([points], scores=[[0.4] * 4], box=box), labels=["text"])
 
 
+def test_scores_and_limits_without_bounds_do_no_harm():
+    poses = poses_of(POINTS, scores=[[np.inf, -np.inf, np.nan, 1e-40]])
+    with np.errstate(all="raise"):
+        none, some = (draw_poses(grey(), poses, min_score=least, boxes=False) for least in (np.inf, 0.3))
+        every = draw_poses(grey(), poses_of(POINTS, scores=[[-9, 0, 1, 2]]), min_score=-np.inf, boxes=False)
+    assert (none == GREY).all()
+    np.testing.assert_array_equal(some[100, 100], LEFT)
+    assert (some[195:205, 295:305] == GREY).all()
+    np.testing.assert_array_equal(every, draw_poses(grey(), poses_of(POINTS), boxes=False))
+
+
 def test_far_keypoints_are_not_drawn():
     far = draw_poses(np.zeros(SHAPE, np.uint8), poses_of([[[1e8, 0], [1e8, 9], [-1e8, 9], [np.nan, 0]]]), boxes=False)
     assert not far.any()

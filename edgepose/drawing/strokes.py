@@ -16,6 +16,7 @@ FRACTION_BITS = 4  # OpenCV draws at sixteenths of a pixel
 FURTHEST_PX = 100_000.0  # keypoints beyond aren't drawn: OpenCV's fixed-point coordinates would overflow
 OPAQUE = 0.995
 MAX_MAGNIFIED_PX = 1 << 20
+MAGNIFIED_CHANNELS = 4  # OpenCV enlarges four channels several times as fast as three
 DIAMOND_BELOW = 3 << FRACTION_BITS  # OpenCV draws smaller circles as squares on their corners
 _SPREAD_PX = 2  # how far antialiasing reaches beyond a shape
 
@@ -39,7 +40,7 @@ def fill_polygon(layer: Layer, corners: npt.NDArray[np.int32], colour: Colour) -
 
 def fill_disc(layer: Layer, centre: Point, radius: int, colour: Colour) -> None:
     """Fill a circle; centre and radius are fixed-point."""
-    if radius < DIAMOND_BELOW:
+    if radius < DIAMOND_BELOW and layer.shape[2] != MAGNIFIED_CHANNELS:  # halving rounds those of a magnified layer
         fill_polygon(layer, _small_circle(radius) + np.array(centre, np.int32), colour)
         return
     cv2.circle(layer, centre, radius, colour, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS)
@@ -102,7 +103,6 @@ def magnified(
         return
     region = canvas[top:bottom, left:right]
     size = (right - left, bottom - top)
-    # OpenCV enlarges four channels several times as fast as three.
     layer = cv2.resize(cv2.cvtColor(region, cv2.COLOR_RGB2RGBA), (size[0] * factor, size[1] * factor), interpolation=cv2.INTER_NEAREST)
     yield layer.astype(np.uint8, copy=False), (left, top), factor
     region[:] = cv2.cvtColor(cv2.resize(layer, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGBA2RGB)

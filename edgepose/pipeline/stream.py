@@ -248,7 +248,8 @@ class PoseStream:
             return seen.item if isinstance(seen.item, Failure) else _fail(seen.item, "nobody looked for people in it")
         begin = time.perf_counter()
         try:
-            poses = self._keep(self._estimate(seen.item, seen.detections))
+            poses = self._estimate(seen.item, seen.detections)
+            poses = poses.select(self._choose(poses))
         except InputError as error:
             return _fail(seen.item, error)
         finally:
@@ -268,7 +269,9 @@ class PoseStream:
         except InputError as error:
             return _fail(frame, error)
         begin = self._add("pose", begin)
-        poses, ids = tracker.update(frame, self._keep(poses))
+        poses, ids = tracker.update(frame, poses)
+        kept = self._choose(poses)
+        poses, ids = poses.select(kept), ids[kept]
         if self._smoother is not None:
             poses = self._smoother.smooth(frame.index * _FRAME_S if frame.time_s is None else frame.time_s, poses, ids)
         self._add("track", begin)
@@ -281,11 +284,12 @@ class PoseStream:
         judged = judge_boxes(rows, frame.image.shape, form_is_known=True)
         return self._estimator.estimate(check_image(frame.image), judged, workers=self._workers if parts > 1 else None, parts=parts)
 
-    def _keep(self, poses: Poses) -> Poses:
-        """Leave out whom only the detector took for a person."""
-        if not self.detector.images_only or not self._options.min_pose_score or not len(poses):
-            return poses
-        return poses.select(poses.scores.mean(axis=1) >= self._options.min_pose_score)
+    def _choose(self, poses: Poses) -> npt.NDArray[np.bool_]:
+        """Return who isn't somebody whom only the detector took for a person: bool (N,)."""
+        if not self.detector.images_only:
+            return np.ones(len(poses), np.bool_)
+        chosen: npt.NDArray[np.bool_] = poses.scores.mean(axis=1) >= self._options.min_pose_score
+        return chosen
 
     def _count(self, result: FramePoses | Failure) -> None:
         with self._lock:

@@ -5,6 +5,9 @@
     session = edgepose.load("vitpose-s-fp16.xml")
     poses = edgepose.PoseEstimator(session)(image, boxes)
 
+    for frame in edgepose.stream("walk.mp4", "vitpose-s-fp16.xml", track=True):
+        print(frame.ids, frame.poses.keypoints_xy)
+
 Importing this package loads no runtime, no OpenCV and no torch: each name below is imported when it is first used.
 """
 
@@ -24,7 +27,9 @@ __all__ = [
     "draw_poses",
     "list_runtimes",
     "load",
+    "open_detector",
     "read_image",
+    "stream",
 ]
 
 if TYPE_CHECKING:
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from edgepose.errors import EdgePoseError
     from edgepose.estimator import PoseEstimator, Poses
     from edgepose.image import read_image
+    from edgepose.pipeline.detection import open_detector
+    from edgepose.pipeline.opening import stream
     from edgepose.runtime import Session, list_runtimes, load
     from edgepose.skeleton import Skeleton
     from edgepose.spec import ModelSpec
@@ -46,7 +53,9 @@ _HOMES = {
     "draw_poses": "edgepose.drawing",
     "list_runtimes": "edgepose.runtime",
     "load": "edgepose.runtime",
+    "open_detector": "edgepose.pipeline.detection",
     "read_image": "edgepose.image",
+    "stream": "edgepose.pipeline.opening",
 }
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "key_value",
     "real_number",
     "score",
+    "size_in_pixels",
     "whole_number",
 ]
 
@@ -46,7 +47,7 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def add_max_pixels_option(parser: argparse.ArgumentParser) -> None:
+def add_max_pixels_option(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
     """Add ``--max-pixels``."""
     parser.add_argument(
         "--max-pixels",
@@ -55,6 +56,14 @@ def add_max_pixels_option(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="refuse larger pictures before they are decoded (default: 100000000)",
     )
+
+
+def size_in_pixels(text: str) -> tuple[int, int]:
+    """Read ``WIDTHxHEIGHT`` in pixels, as video tools write it."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text, re.ASCII)
+    if match is None or not all(1 <= int(side) <= 32_766 for side in match.groups()):
+        raise argparse.ArgumentTypeError(f"{text!r} isn't WIDTHxHEIGHT with sides of 1 to 32766 pixels, such as 640x480")
+    return int(match.group(1)), int(match.group(2))
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:

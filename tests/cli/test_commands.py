@@ -67,7 +67,22 @@ def test_convert_prints_json(checkpoint: str, tmp_path: Path, capsys: pytest.Cap
 
 def test_predict_prints_json(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
-        main(["predict", model, str(SAMPLE_IMAGE), "--out", str(tmp_path), "--json", "--device", "onnxruntime:cpu", "--threads", "1"]) == 0
+        main(
+            [
+                "predict",
+                model,
+                str(SAMPLE_IMAGE),
+                "--whole",
+                "--out",
+                str(tmp_path),
+                "--json",
+                "--device",
+                "onnxruntime:cpu",
+                "--threads",
+                "1",
+            ]
+        )
+        == 0
     )
     document = json.loads(capsys.readouterr().out)
     (image,) = document["images"]
@@ -79,7 +94,7 @@ def test_predict_goes_on_after_a_bad_image(model: str, tmp_path: Path, capsys: p
     empty = tmp_path / "empty.jpg"
     empty.touch()
     out = tmp_path / "poses"
-    assert main(["predict", model, str(empty), str(SAMPLE_IMAGE), "--out", str(out)]) == 1
+    assert main(["predict", model, str(empty), str(SAMPLE_IMAGE), "--whole", "--out", str(out)]) == 1
     assert "empty.jpg" in capsys.readouterr().err
     assert sorted(file.name for file in out.iterdir()) == ["sample-pose.jpg", "sample-pose.json"]
 
@@ -88,7 +103,7 @@ def test_images_of_one_name_do_not_overwrite_each_other(model: str, tmp_path: Pa
     (tmp_path / "other").mkdir()
     other = shutil.copy(SAMPLE_IMAGE, tmp_path / "other")
     out = tmp_path / "poses"
-    assert main(["predict", model, str(SAMPLE_IMAGE), str(other), "--out", str(out)]) == 0
+    assert main(["predict", model, str(SAMPLE_IMAGE), str(other), "--whole", "--out", str(out)]) == 0
     assert sorted(file.name for file in out.glob("*.json")) == ["sample-2-pose.json", "sample-pose.json"]
 
 
@@ -125,8 +140,8 @@ def test_images_of_one_name_are_told_apart(model: str, tmp_path: Path, capsys: p
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_is_no_image(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is a folder: name the images in it" in fails(capsys, "predict", model, str(tmp_path), "--out", str(tmp_path / "out"))
+def test_a_folder_without_pictures(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no pictures in the folder" in fails(capsys, "predict", model, str(tmp_path), "--whole", "--out", str(tmp_path / "out"))
 
 
 def test_names_that_the_terminal_cannot_show(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +149,7 @@ def test_names_that_the_terminal_cannot_show(model: str, tmp_path: Path, monkeyp
     shutil.copy(SAMPLE_IMAGE, image)
     shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", shown)
-    assert main(["predict", model, str(image), "--out", str(tmp_path)]) == 0
+    assert main(["predict", model, str(image), "--whole", "--out", str(tmp_path)]) == 0
     assert rb"caf\udce9.jpg" in shown.buffer.getvalue()  # type: ignore[attr-defined]  # a BytesIO
     assert len(list(tmp_path.glob("caf*-pose.json"))) == 1
 
@@ -207,7 +222,7 @@ def test_one_flipped_bit_is_noticed(kind: str, artifacts: TinyArtifacts, tmp_pat
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
     assert "content has changed since it was verified" in fails(
-        capsys, "predict", str(path), str(SAMPLE_IMAGE), "--out", str(tmp_path / "out")
+        capsys, "predict", str(path), str(SAMPLE_IMAGE), "--whole", "--out", str(tmp_path / "out")
     )
     assert not (tmp_path / "out").exists()
 
@@ -224,7 +239,7 @@ def test_a_truncated_file(kind: str, artifacts: TinyArtifacts, tmp_path: Path, c
 def test_foreign_files(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "foreign.onnx"
     path.write_bytes(content)
-    assert "foreign.onnx" in fails(capsys, "predict", str(path), str(SAMPLE_IMAGE), "--out", str(tmp_path / "out"))
+    assert "foreign.onnx" in fails(capsys, "predict", str(path), str(SAMPLE_IMAGE), "--whole", "--out", str(tmp_path / "out"))
     assert "foreign.onnx" in fails(capsys, "convert", str(path), "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -276,7 +291,7 @@ def test_no_boxes_is_no_error(model: str, tmp_path: Path) -> None:
 def test_devices_and_options_that_are_not_there(
     arguments: list[str], message: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert message in fails(capsys, "predict", model, str(SAMPLE_IMAGE), "--out", str(tmp_path / "out"), *arguments)
+    assert message in fails(capsys, "predict", model, str(SAMPLE_IMAGE), "--whole", "--out", str(tmp_path / "out"), *arguments)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +328,7 @@ def test_what_convert_cannot_do(
 def test_an_output_folder_that_is_a_file(model: str, checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     out.write_text("in the way")
-    assert "out" in fails(capsys, "predict", model, str(SAMPLE_IMAGE), "--out", str(out))
+    assert "out" in fails(capsys, "predict", model, str(SAMPLE_IMAGE), "--whole", "--out", str(out))
     assert main(["convert", checkpoint, "--to", "onnx", "--out", str(out)]) == 1
     assert "out" in capsys.readouterr().err
     assert out.read_text() == "in the way"

@@ -107,7 +107,7 @@ def commands(model: Path, folder: Path) -> list[list[str]]:
             "out",
         ],
         ["distill", "--recipe", "tiny.toml", "--data", "data", "--out", "run", "--workers", "0", "--device", "cpu", "--tensorboard"],
-        ["predict", onnx, "data/000.png", "--out", "drawn"],
+        ["predict", onnx, "data/000.png", "--whole", "--out", "drawn"],
         ["check", "data", onnx, str(model), "boxes.json", "tiny.toml", "--keypoints", "coco", "--decode"],
         ["evaluate", onnx, *data, "--out", "evaluated"],
         ["label", onnx, "--images", "data", "--boxes", "boxes.json", "--out", "labels.json", "--threads", "1"],

@@ -22,6 +22,7 @@ COMMANDS = (
     "quantize",
     "distill",
     "predict",
+    "serve",
     "check",
     "evaluate",
     "label",

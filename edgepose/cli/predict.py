@@ -5,30 +5,28 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgepose.cli.isolation import add_untrusted_option
-from edgepose.cli.options import (
-    MAX_THREADS,
-    add_device_options,
-    add_json_option,
-    add_max_pixels_option,
-    real_number,
-    score,
-    size_in_pixels,
-    whole_number,
-)
+from edgepose.cli.options import add_device_options, add_json_option, score
 from edgepose.cli.prediction import Report
 from edgepose.cli.progress import Progress
+from edgepose.cli.streaming import (
+    add_people_options,
+    add_source_options,
+    open_detector_of,
+    open_source_of,
+    open_stream_of,
+    split_model,
+)
 
 if TYPE_CHECKING:
-    from edgepose.pipeline.protocols import Detector, Sink, Source
+    from edgepose.pipeline.protocols import Sink
     from edgepose.pipeline.sinks import SinkContext
     from edgepose.pipeline.stream import PoseStream
 
 __all__ = ["add_parser", "run"]
 
-_MODELS = (".xml", ".onnx", ".tflite", ".mlpackage", ".safetensors")
 _FOLDER = Path("poses")
 
 
@@ -48,8 +46,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="a file that `edgepose convert` wrote (default: the model in the package), and pictures, folders, patterns, a video, a camera "
         "(0), an address (rtsp://…, http://…) or - for standard input",
     )
-    _add_people(parser)
-    _add_source(parser)
+    add_people_options(parser)
+    add_source_options(parser)
     out = parser.add_argument_group("what is written")
     out.add_argument(
         "--out",
@@ -64,55 +62,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_device_options(parser)
     add_untrusted_option(parser)
     add_json_option(parser)
-    parser.set_defaults(usage_error=parser.error)
+    parser.set_defaults(usage_error=parser.error, source_is_optional=False)
     return parser
-
-
-def _add_people(parser: argparse.ArgumentParser) -> None:
-    people = parser.add_argument_group("who is looked for")
-    people.add_argument("--detector", metavar="NAME|FILE", help="yolox-nano, rtmdet-nano, a file of one, or none (default: yolox-nano)")
-    people.add_argument(
-        "--boxes",
-        type=Path,
-        metavar="FILE",
-        help="boxes instead: [[x1, y1, x2, y2], …], {picture: [[…], …]}, COCO annotations or detections; boxes may have a score and a "
-        "class, of which 0 are people",
-    )
-    people.add_argument("--whole", action="store_true", help="each frame is one person, as large as the picture")
-    people.add_argument("--box-score", type=score, metavar="S", help="detections that score less aren't people (default: the detector's)")
-    people.add_argument("--pose-score", type=score, default=0.0, metavar="S", help="nor are people whose keypoints score less on average")
-    people.add_argument("--max-people", type=whole_number(1, 10_000), default=100, metavar="N", help="of one frame (default: 100)")
-    people.add_argument("--track", action="store_true", help="people keep a number, boxes are carried on, keypoints are smoothed")
-    people.add_argument("--no-smooth", action="store_true", help="with --track: keypoints as the model gives them")
-    people.add_argument(
-        "--detect-every", type=whole_number(1, 100_000), metavar="N", help="frames from one detection to the next (default: 5 with --track)"
-    )
-    people.add_argument("--detector-device", default="auto", metavar="[RUNTIME:]DEVICE", help="of the detector (default: auto)")
-    people.add_argument("--detector-threads", type=whole_number(1, MAX_THREADS), metavar="N", help="of the detector")
-
-
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_argument_group("how frames are read")
-    source.add_argument("--size", type=size_in_pixels, metavar="WxH", help="of raw frames on standard input, or asked of a camera")
-    source.add_argument(
-        "--pixel-format", default="rgb24", metavar="NAME", help="of raw frames: rgb24, bgr24, gray, nv12, … (default: rgb24)"
-    )
-    source.add_argument(
-        "--rate", type=real_number(0, 100_000, above=True), metavar="HZ", help="frames per second of raw frames, or of a camera"
-    )
-    source.add_argument(
-        "--reader", choices=("auto", "pyav", "opencv"), default="auto", help="of videos (default: PyAV where it is installed)"
-    )
-    source.add_argument("--hardware", metavar="NAME", help="decode with cuda, vaapi, videotoolbox, …")
-    source.add_argument(
-        "--timeout",
-        type=real_number(0, 86_400, above=True),
-        default=10.0,
-        metavar="S",
-        help="of an address that is silent (default: 10)",
-    )
-    source.add_argument("--reconnect", type=whole_number(0, 1_000_000), default=0, metavar="N", help="try a lost stream again (default: 0)")
-    add_max_pixels_option(source)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -120,16 +71,16 @@ def run(options: argparse.Namespace) -> int:
     from edgepose.pipeline.sinks import SinkContext
     from edgepose.runtime import load
 
-    model, names = _split(options)
-    source = _open_source(names, options)
+    model, names = split_model(options)
+    source = open_source_of(names, options)
     with contextlib.ExitStack() as stack:
         stack.callback(source.close)
-        detector = _open_detector(source, options)
+        detector = open_detector_of(source, options)
         stack.callback(detector.close)
         session = stack.enter_context(load(model, options.device, options.threads, dict(options.option), untrusted=options.untrusted))
         looked_for = f"people: {detector.description}"
         context = SinkContext(info=source.info, skeleton=session.spec.skeleton, looked_for=looked_for, min_score=options.min_score)
-        stream = stack.enter_context(_open_stream(source, session, detector, options))
+        stream = stack.enter_context(open_stream_of(source, session, detector, options))
         report = Report(stream, context, artifact=str(model))
         _follow(stream, report, context, names, options)
         runtime = str(session.info)
@@ -167,74 +118,6 @@ def _follow(stream: "PoseStream", report: Report, context: "SinkContext", names:
             writer.close()
         if window is not None:
             window.close()
-
-
-def _split(options: argparse.Namespace) -> tuple[Path, list[str]]:
-    """Tell the model from the sources."""
-    from edgepose.assets import DEFAULT_MODEL
-
-    words: list[str] = options.sources
-    if Path(words[0]).suffix.lower() in _MODELS:
-        if len(words) == 1:
-            options.usage_error(f"{words[0]!r} is a model; name what it shall look at, too: a picture, a folder, a video, a camera …")
-        return Path(words[0]), words[1:]
-    return DEFAULT_MODEL, words
-
-
-def _open_source(names: list[str], options: argparse.Namespace) -> "Source":
-    from edgepose.pipeline.sources import SourceOptions, open_source
-
-    return open_source(
-        names,
-        SourceOptions(
-            size=options.size,
-            pixel_format=options.pixel_format,
-            rate_hz=options.rate,
-            reader=options.reader,
-            hardware=options.hardware,
-            timeout_s=options.timeout,
-            reconnect=options.reconnect,
-            max_pixels=options.max_pixels,
-        ),
-    )
-
-
-def _open_detector(source: "Source", options: argparse.Namespace) -> "Detector":
-    from edgepose.boxes import load_boxes
-    from edgepose.pipeline.detection import choose_detector
-    from edgepose.pipeline.sources.pictures import PictureSource
-
-    boxes = load_boxes(options.boxes) if options.boxes else None
-    if boxes is not None and isinstance(source, PictureSource):
-        boxes.check_names(source.paths)
-    return choose_detector(
-        options.detector or "auto",
-        boxes=boxes,
-        whole=options.whole,
-        min_score=options.box_score,
-        device=options.detector_device,
-        threads=options.detector_threads,
-    )
-
-
-def _open_stream(source: "Source", session: Any, detector: "Detector", options: argparse.Namespace) -> "PoseStream":
-    from edgepose.pipeline.opening import DETECT_EVERY
-    from edgepose.pipeline.options import StreamOptions
-    from edgepose.pipeline.smoothing import OneEuroSmoother
-    from edgepose.pipeline.stream import PoseStream
-    from edgepose.pipeline.tracking import open_tracker
-
-    every = options.detect_every or (DETECT_EVERY if options.track else 1)
-    return PoseStream(
-        source,
-        session,
-        detector,
-        tracker=open_tracker() if options.track else None,
-        smoother=OneEuroSmoother() if options.track and not options.no_smooth else None,
-        options=StreamOptions(
-            detect_every=every, max_people=options.max_people, min_pose_score=options.pose_score, flip_test=options.flip_test
-        ),
-    )
 
 
 def _open_sinks(context: "SinkContext", names: list[str], options: argparse.Namespace) -> list["Sink"]:

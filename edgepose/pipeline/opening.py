@@ -1,5 +1,6 @@
 """``edgepose.stream``: a stream out of names."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,31 +83,21 @@ def stream(
     if detect_every is None:
         detect_every = DETECT_EVERY if tracker is not None else 1
     stream_options = StreamOptions(detect_every=detect_every, max_people=max_people, min_pose_score=min_pose_score, flip_test=flip_test)
-    opened = open_source(source, source_options)
-    closing: list[Callable[[], None]] = [opened.close]
-    try:
+    with contextlib.ExitStack() as stack:
+        opened = open_source(source, source_options)
+        stack.callback(opened.close)
         finder = choose_detector(
             detector, boxes=boxes, whole=whole, min_score=min_box_score, device=detector_device, threads=detector_threads
         )
-        closing.append(finder.close)
+        if finder is not detector:
+            stack.callback(finder.close)
         session = model if isinstance(model, Session) else load(model, device, threads, options, streams)
-        mine = session is not model
-        if mine:
-            closing.append(session.close)
+        if session is not model:
+            stack.callback(session.close)
         smoother = OneEuroSmoother() if (smooth if smooth is not None else _moves(opened) and tracker is not None) else None
-        return PoseStream(
-            opened,
-            session,
-            finder,
-            tracker=tracker,
-            smoother=smoother,
-            options=stream_options,
-            close=session.close if mine else lambda: None,
-        )
-    except BaseException:
-        for close in closing:
-            close()
-        raise
+        running = PoseStream(opened, session, finder, tracker=tracker, smoother=smoother, options=stream_options)
+        running.close_also(stack.pop_all().close)
+    return running
 
 
 def _moves(source: Source) -> bool:

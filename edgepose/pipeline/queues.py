@@ -1,19 +1,20 @@
 """A bounded queue between two threads, which either side can end."""
 
 import threading
+import time
 from collections import deque
 from typing import Generic, TypeVar
 
 __all__ = ["BoundedQueue", "QueueEnded"]
 
-T = TypeVar("T")
+_Item = TypeVar("_Item")
 
 
 class QueueEnded(Exception):  # noqa: N818  # the end isn't an error
     """Nothing more comes, or nobody takes anything any more."""
 
 
-class BoundedQueue(Generic[T]):
+class BoundedQueue(Generic[_Item]):
     """First in, first out.
 
     Args:
@@ -22,7 +23,7 @@ class BoundedQueue(Generic[T]):
     """
 
     def __init__(self, size: int, *, drop_oldest: bool = False) -> None:
-        self._items: deque[T] = deque()
+        self._items: deque[_Item] = deque()
         self._size = size
         self._drop_oldest = drop_oldest
         self._changed = threading.Condition()
@@ -31,7 +32,7 @@ class BoundedQueue(Generic[T]):
         self._error: BaseException | None = None
         self._dropped = 0
 
-    def put(self, item: T) -> None:
+    def put(self, item: _Item) -> None:
         """Add an item.
 
         Raises:
@@ -48,7 +49,7 @@ class BoundedQueue(Generic[T]):
             self._items.append(item)
             self._changed.notify_all()
 
-    def get(self) -> tuple[T, int]:
+    def get(self) -> tuple[_Item, int]:
         """Take the item that has waited longest.
 
         Returns:
@@ -69,6 +70,21 @@ class BoundedQueue(Generic[T]):
             self._dropped = 0
             self._changed.notify_all()
             return item, dropped
+
+    def take_within(self, seconds: float) -> _Item | None:
+        """Take the item that has waited longest, or that comes in time; ``None`` where none does."""
+        deadline = time.monotonic() + max(0.0, seconds)
+        with self._changed:
+            while not self._items and not self._ended and not self._closed:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                self._changed.wait(left)
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
 
     def end(self, error: BaseException | None = None) -> None:
         """Say that no more comes; what is there can still be taken."""

@@ -63,7 +63,7 @@ class _Seen:
 class PoseStream:
     """A running stream: an iterator of ``FramePoses``, and a context manager.
 
-    Iterating gives frames with their poses in order; those that fail are logged. ``results`` gives both. The parts are closed with it.
+    Iterating gives frames with their poses in order; those that fail are logged. ``results`` gives both. The source is closed with it.
 
     Args:
         source: where frames come from.
@@ -72,7 +72,6 @@ class PoseStream:
         tracker: who is who; ``None``: nobody asks.
         smoother: of keypoints; needs a tracker.
         options: see ``StreamOptions``.
-        close: what else is to be freed when the stream is closed.
 
     Attributes:
         source: as given.
@@ -92,7 +91,6 @@ class PoseStream:
         tracker: Tracker | None = None,
         smoother: Smoother | None = None,
         options: StreamOptions | None = None,
-        close: Callable[[], None] = lambda: None,
     ) -> None:
         options = options or StreamOptions()
         if tracker is None and (options.detect_every > 1 or smoother is not None):
@@ -103,7 +101,7 @@ class PoseStream:
         self._tracker = tracker
         self._smoother = smoother
         self._options = options
-        self._close = close
+        self._closing: list[Callable[[], None]] = []
         self._estimator = PoseEstimator(session, flip_test=options.flip_test)
         live = source.info.live
         self._frames: BoundedQueue[_Arrived] = BoundedQueue(_LIVE_QUEUE if live else _QUEUE, drop_oldest=live)
@@ -152,7 +150,7 @@ class PoseStream:
                 yield result
 
     def close(self) -> None:
-        """Stop, and free source, detector and what else the stream opened. From any thread; closing twice is allowed."""
+        """Stop, close the source, and free what was opened for the stream. From any thread; closing twice is allowed."""
         with self._lock:
             if self._closed:
                 return
@@ -167,14 +165,18 @@ class PoseStream:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        self.detector.close()
-        self._close()
+        for close in self._closing:
+            close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def close_also(self, close: Callable[[], None]) -> None:
+        """Have something called when the stream is closed: what frees that which was opened for it."""
+        self._closing.append(close)
 
     def _start(self) -> None:
         with self._lock:

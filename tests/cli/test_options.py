@@ -27,6 +27,20 @@ RUN = DEVICE | {
 }
 DATA = {"--min-box-score": SHARE}
 CHECKPOINT = {"--input-size": SIZE, "--trained-size": SIZE}
+STREAM = DEVICE | {
+    "--min-score": SHARE,
+    "--box-score": SHARE,
+    "--pose-score": SHARE,
+    "--max-people": (*COUNT, "10001"),
+    "--detect-every": COUNT,
+    "--detector-threads": (*COUNT, "1025"),
+    "--size": ("", "640", "0x480", "640x0", "640x40000", "-1x5", "640X480", "1e2x480"),
+    "--rate": (*ABOVE_ZERO, "1e6"),
+    "--timeout": (*ABOVE_ZERO, "86401"),
+    "--reconnect": (*NEVER, "1.5"),
+    "--max-pixels": COUNT,
+    "--reader": ("", "cv2"),
+}
 
 WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     "convert": CHECKPOINT | DATA | {"--batch": (*COUNT, "4097", "Dynamic"), "--max-drop": ABOVE_ZERO, "--max-drop-oks": (*SHARE, "0")},
@@ -39,20 +53,14 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
         "--save-every": NEVER,
     },
     "distill": {"--workers": (*NEVER, "1.5"), "--save-every": NEVER, "--log-every": COUNT},
-    "predict": DEVICE
+    "predict": STREAM,
+    "serve": STREAM
     | {
-        "--min-score": SHARE,
-        "--box-score": SHARE,
-        "--pose-score": SHARE,
-        "--max-people": (*COUNT, "10001"),
-        "--detect-every": COUNT,
-        "--detector-threads": (*COUNT, "1025"),
-        "--size": ("", "640", "0x480", "640x0", "640x40000", "-1x5", "640X480", "1e2x480"),
-        "--rate": (*ABOVE_ZERO, "1e6"),
-        "--timeout": (*ABOVE_ZERO, "86401"),
-        "--reconnect": (*NEVER, "1.5"),
-        "--max-pixels": COUNT,
-        "--reader": ("", "cv2"),
+        "--port": (*NEVER, "1.5", "65536"),
+        "--max-body": (*COUNT, "1073741825"),
+        "--at-once": (*COUNT, "10001"),
+        "--per-second": (*ABOVE_ZERO, "1e7"),
+        "--viewers": (*COUNT, "1001"),
     },
     "check": {"--input-size": SIZE, "--max-pixels": COUNT, "--keypoints": ("", "nonsense", "COCO")},
     "evaluate": RUN | DATA | {"--shard": (*COUNT, "0/2", "3/2", "1/", "/2", "1/nan", "-1/2")},
@@ -82,6 +90,7 @@ REQUIRED = {
     "quantize": [],
     "distill": ["--out", "out"],
     "predict": ["model.onnx", "photo.jpg"],
+    "serve": [],
     "check": ["labels.json"],
     "evaluate": ["model.onnx", "--annotations", "a.json", "--images", "images"],
     "label": ["model.onnx", "--images", "images", "--boxes", "boxes.json"],

@@ -104,15 +104,15 @@ def test_a_runtime_that_fails_is_raised():
 
 @pytest.mark.parametrize("hang", [False, True])
 def test_leaving_early_ends_all_threads_and_closes_the_parts(hang):
-    source, detector, freed = FakeSource([90] * 500, hang=hang), FakeDetector(), []
-    stream = PoseStream(source, FakeSession(), detector, close=lambda: freed.append(1))
+    source, freed = FakeSource([90] * 500, hang=hang), []
+    stream = PoseStream(source, FakeSession(), FakeDetector())
+    stream.close_also(lambda: freed.append(1))
     for result in stream:
         if result.index == 3:
             break
     stream.close()
     stream.close()
     assert source.closed.is_set()
-    assert detector.closed
     assert freed == [1]
     # Bounded: what wasn't asked for wasn't read.
     assert source.given < 30

@@ -1,0 +1,1 @@
+"""The live page and ``POST /pose``: FastAPI on loopback, with limits on everything that comes in."""

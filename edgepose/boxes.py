@@ -1,7 +1,7 @@
 """Person boxes: whether they can be used, and which can't and why. ``edgepose.box_file`` reads them from files."""
 
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -32,6 +32,7 @@ class BoxStatus(StrEnum):
     TOO_FAR = "too-far"
     OUTSIDE = "outside"
     NOT_A_PERSON = "not-a-person"
+    LEFT_OUT = "left-out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,6 +55,13 @@ class JudgedBoxes:
     def usable(self) -> npt.NDArray[np.bool_]:
         """Bool (N,), which can be used."""
         return np.array([status is BoxStatus.USABLE for status in self.status], dtype=np.bool_)
+
+    def leave_out(self, rows: npt.NDArray[np.bool_], why: str) -> "JudgedBoxes":
+        """Return the same boxes, some of which aren't to be used, though they could be: bool (N,)."""
+        status, reasons = list(self.status), list(self.reasons)
+        for index in np.flatnonzero(rows):
+            status[index], reasons[index] = BoxStatus.LEFT_OUT, f"box {index}: {why}"
+        return replace(self, status=tuple(status), reasons=tuple(reasons))
 
 
 def judge_boxes(boxes: npt.ArrayLike, image_shape: tuple[int, ...], *, form_is_known: bool = False) -> JudgedBoxes:

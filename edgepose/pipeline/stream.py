@@ -15,7 +15,8 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -23,7 +24,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from edgepose.boxes import judge_boxes
+from edgepose.boxes import BoxStatus, judge_boxes
 from edgepose.errors import InputError
 from edgepose.estimator import PoseEstimator, Poses
 from edgepose.image import check_image
@@ -101,7 +102,7 @@ class PoseStream:
         self._tracker = tracker
         self._smoother = smoother
         self._options = options
-        self._closing: list[Callable[[], None]] = []
+        self._closing = ExitStack()
         self._estimator = PoseEstimator(session, flip_test=options.flip_test)
         live = source.info.live
         self._frames: BoundedQueue[_Arrived] = BoundedQueue(_LIVE_QUEUE if live else _QUEUE, drop_oldest=live)
@@ -134,9 +135,9 @@ class PoseStream:
             while True:
                 try:
                     future, _ = self._results.get()
-                except QueueEnded:
+                    result = future.result()
+                except (QueueEnded, CancelledError):  # cancelled: the stream was closed from another thread
                     return
-                result = future.result()
                 self._count(result)
                 yield result
         finally:
@@ -156,17 +157,18 @@ class PoseStream:
                 return
             self._closed = True
             self._end = time.perf_counter()
-        for queue in (self._frames, self._seen, self._results):
-            queue.close()
-        self.source.close()
-        # The calls that are running end first: what they use is freed below.
-        self._workers.shutdown(wait=True, cancel_futures=True)
-        deadline = time.monotonic() + _JOIN_S
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
-        for close in self._closing:
-            close()
+        with self._closing:  # whatever fails, the rest is freed, too
+            for queue in (self._frames, self._seen, self._results):
+                queue.close()
+            try:
+                self.source.close()
+            finally:
+                # The calls that are running end first: what they use is freed last.
+                self._workers.shutdown(wait=True, cancel_futures=True)
+                deadline = time.monotonic() + _JOIN_S
+                for thread in self._threads:
+                    if thread is not threading.current_thread():
+                        thread.join(max(0.0, deadline - time.monotonic()))
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +178,7 @@ class PoseStream:
 
     def close_also(self, close: Callable[[], None]) -> None:
         """Have something called when the stream is closed: what frees that which was opened for it."""
-        self._closing.append(close)
+        self._closing.callback(close)
 
     def _start(self) -> None:
         with self._lock:
@@ -186,9 +188,8 @@ class PoseStream:
             stages = (("read", self._read, self._frames), ("detect", self._detect, self._seen), ("pose", self._pose, self._results))
             for name, work, output in stages:
                 thread = threading.Thread(target=_carry_out, args=(work, output), name=f"edgepose-{name}", daemon=True)
+                thread.start()
                 self._threads.append(thread)
-        for thread in self._threads:
-            thread.start()
 
     def _read(self) -> None:
         frames = iter(self.source)
@@ -206,11 +207,10 @@ class PoseStream:
         while True:
             arrived, dropped = self._frames.get()
             self._increase("dropped", dropped)
-            item, detections = arrived.item, None
+            item, detections = _check(arrived.item), None
             if isinstance(item, Frame) and (since >= self._options.detect_every or not carries):
                 begin = time.perf_counter()
                 try:
-                    item = replace(item, image=check_image(item.image))
                     detections = self._limit(self.detector.find(item))
                     since = 0
                 except InputError as error:
@@ -223,15 +223,18 @@ class PoseStream:
 
     def _limit(self, found: Detections) -> Detections:
         """Leave out who is too many."""
-        too_many = len(found) - self._options.max_people
-        if too_many <= 0:
-            return found
-        if not self._counts["left_out"]:
-            _LOG.warning("%d people at once: %d are looked at (max_people)", len(found), self._options.max_people)
-        self._increase("left_out", too_many)
-        order = np.arange(len(found)) if found.scores is None else np.argsort(-found.scores, kind="stable")
-        kept = np.sort(order[: self._options.max_people])
-        return Detections(boxes_xyxy=found.boxes_xyxy[kept], scores=None if found.scores is None else found.scores[kept])
+        chosen = self._choose_people(found)
+        return Detections(boxes_xyxy=found.boxes_xyxy[chosen], scores=None if found.scores is None else found.scores[chosen])
+
+    def _choose_people(self, found: Detections) -> npt.NDArray[np.bool_]:
+        """Return who is looked at, bool (N,): the highest detection scores, or whoever comes first where there are none."""
+        most = self._options.max_people
+        chosen = np.zeros(len(found), np.bool_)
+        chosen[slice(most) if found.scores is None else np.argsort(-found.scores, kind="stable")[:most]] = True
+        too_many = len(found) - most
+        if too_many > 0 and self._increase("left_out", too_many) == too_many:
+            _LOG.warning("%d people at once: %d are looked at (max_people)", len(found), most)
+        return chosen
 
     def _pose(self) -> None:
         if self._tracker is None:
@@ -267,7 +270,8 @@ class PoseStream:
         looked_at = tracker.carry(frame) if seen.detections is None else tracker.match(frame, seen.detections)
         begin = self._add("track", begin)
         try:
-            poses = self._estimate(frame, self._limit(looked_at), parts=self.session.info.streams)
+            chosen = self._choose_people(looked_at)
+            poses = self._estimate(frame, looked_at, chosen=chosen, parts=self.session.info.streams)
         except InputError as error:
             return _fail(frame, error)
         begin = self._add("pose", begin)
@@ -279,18 +283,21 @@ class PoseStream:
         self._add("track", begin)
         return _result(seen, frame, poses, ids)
 
-    def _estimate(self, frame: Frame, found: Detections, *, parts: int = 1) -> Poses:
+    def _estimate(self, frame: Frame, found: Detections, *, chosen: npt.NDArray[np.bool_] | None = None, parts: int = 1) -> Poses:
+        """Return a row for each box; those that aren't chosen have no keypoints."""
         rows = np.asarray(found.boxes_xyxy, np.float64).reshape(-1, 4)
         if found.scores is not None:
             rows = np.concatenate([rows, np.asarray(found.scores, np.float64)[:, None]], axis=1)
         judged = judge_boxes(rows, frame.image.shape, form_is_known=True)
-        return self._estimator.estimate(check_image(frame.image), judged, workers=self._workers if parts > 1 else None, parts=parts)
+        if chosen is not None and not chosen.all():
+            judged = judged.leave_out(~chosen, f"there are more than {self._options.max_people} people (max_people)")
+        return self._estimator.estimate(frame.image, judged, workers=self._workers if parts > 1 else None, parts=parts)
 
     def _choose(self, poses: Poses) -> npt.NDArray[np.bool_]:
-        """Return who isn't somebody whom only the detector took for a person: bool (N,)."""
-        if not self.detector.images_only:
-            return np.ones(len(poses), np.bool_)
-        chosen: npt.NDArray[np.bool_] = poses.scores.mean(axis=1) >= self._options.min_pose_score
+        """Return who was looked at and isn't somebody whom only the detector took for a person: bool (N,)."""
+        chosen = np.array([status is not BoxStatus.LEFT_OUT for status in poses.status], np.bool_)
+        if self.detector.images_only:
+            chosen &= poses.scores.mean(axis=1) >= self._options.min_pose_score
         return chosen
 
     def _count(self, result: FramePoses | Failure) -> None:
@@ -301,9 +308,11 @@ class PoseStream:
                 self._counts["frames"] += 1
                 self._counts["people"] += int(result.poses.usable.sum())
 
-    def _increase(self, what: str, by: int = 1) -> None:
+    def _increase(self, what: str, by: int = 1) -> int:
+        """Count; returns how many there are now."""
         with self._lock:
             self._counts[what] += by
+            return self._counts[what]
 
     def _add(self, stage: str, begin: float) -> float:
         """Book the time since ``begin``; returns now."""
@@ -323,6 +332,16 @@ def _carry_out(work: Callable[[], None], output: BoundedQueue) -> None:  # type:
         output.end(error)
     else:
         output.end()
+
+
+def _check(item: Frame | Failure) -> Frame | Failure:
+    """Return the frame with an image that edgepose takes, or why it has none."""
+    if isinstance(item, Failure):
+        return item
+    try:
+        return replace(item, image=check_image(item.image))
+    except InputError as error:
+        return _fail(item, error)
 
 
 def _fail(frame: Frame, why: InputError | str) -> Failure:

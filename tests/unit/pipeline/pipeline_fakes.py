@@ -54,7 +54,7 @@ class FakeSession:
 
 
 class FakeSource:
-    """Frames (or failures, or an error to raise) from a list; each value is the picture's brightness."""
+    """Frames (or failures, or an error to raise) from a list; each value is the picture's brightness, or the picture."""
 
     def __init__(self, values, *, live=False, gap_s=0.0, size=(40, 60), hang=False):
         self.info = SourceInfo(name="fake", kind="iterable", live=live, frames=None, rate_hz=None, size=size[::-1], reader="fake")
@@ -77,7 +77,7 @@ class FakeSource:
             if isinstance(value, str):
                 yield Failure(index=index, time_s=index / 10, name="fake", reason=value)
             else:
-                image = np.full((*self._size, 3), value, np.uint8)
+                image = value if isinstance(value, np.ndarray) else np.full((*self._size, 3), value, np.uint8)
                 yield Frame(image=image, index=index, time_s=index / 10, name="fake")
         if self._hang:
             self.closed.wait(30)
@@ -87,13 +87,13 @@ class FakeSource:
 
 
 class FakeDetector:
-    """Everybody in ``boxes`` on each frame; remembers which frames it was asked about."""
+    """Everybody in ``boxes``, or in what it says of a frame's index; remembers which frames it was asked about."""
 
     description = "fake"
 
     def __init__(self, boxes=((10, 5, 30, 35),), scores=None, *, images_only=True, error_on=(), seconds=0.0):
         self.images_only = images_only
-        self._boxes = np.array(boxes, np.float32).reshape(-1, 4)
+        self._boxes = boxes if callable(boxes) else lambda _index: boxes
         self._scores = None if scores is None else np.array(scores, np.float32)
         self._error_on = error_on
         self._seconds = seconds
@@ -106,7 +106,7 @@ class FakeDetector:
         for index, error in self._error_on:
             if frame.index == index:
                 raise error
-        return Detections(boxes_xyxy=self._boxes, scores=self._scores)
+        return Detections(boxes_xyxy=np.array(self._boxes(frame.index), np.float32).reshape(-1, 4), scores=self._scores)
 
     def close(self):
         self.closed = True

@@ -1,5 +1,6 @@
 """Streams: order, bounds, failures, ends."""
 
+import contextlib
 import threading
 import time
 
@@ -9,10 +10,11 @@ from pipeline_fakes import FakeDetector, FakeSession, FakeSource, FakeTracker
 
 from edgepose import PoseEstimator
 from edgepose.errors import EdgePoseError, InputError
-from edgepose.pipeline.frame import Failure, FramePoses
+from edgepose.pipeline.frame import Detections, Failure, FramePoses
 from edgepose.pipeline.options import StreamOptions
 from edgepose.pipeline.queues import BoundedQueue, QueueEnded
 from edgepose.pipeline.stream import PoseStream
+from edgepose.pipeline.tracking import open_tracker
 
 
 def indices(stream):
@@ -127,6 +129,43 @@ def test_closing_from_another_thread_ends_a_waiting_consumer():
     assert indices(stream) == [0]
 
 
+@pytest.mark.parametrize("tracker", [None, FakeTracker()])
+def test_closing_from_another_thread_at_any_time_is_clean(tracker):
+    errors = []
+    for delay_ms in np.random.default_rng(0).uniform(0, 6, 40):
+        stream = PoseStream(FakeSource([90] * 100), FakeSession(seconds=0.0005), FakeDetector(), tracker=tracker)
+
+        def close(stream=stream, delay_s=delay_ms / 1e3):
+            time.sleep(delay_s)
+            try:
+                stream.close()
+            except Exception as error:
+                errors.append(error)
+
+        closing = threading.Thread(target=close)
+        closing.start()
+        with contextlib.suppress(InputError):  # closed before the first frame was asked for
+            seen = indices(stream)
+            assert seen == list(range(len(seen)))
+        closing.join()
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("edgepose-")]
+    assert not errors
+
+
+def test_a_source_that_cannot_be_closed_keeps_nothing_else_open():
+    source, freed = FakeSource([90] * 9), []
+    source.close = lambda: (FakeSource.close(source), 1 / 0)
+    stream = PoseStream(source, FakeSession(), FakeDetector())
+    stream.close_also(lambda: freed.append(1))
+    stream.close_also(lambda: 1 / 0)
+    results = stream.results()
+    next(results)
+    with pytest.raises(ZeroDivisionError):
+        results.close()
+    assert freed == [1]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("edgepose-")]
+
+
 def test_a_live_source_drops_the_oldest_and_says_how_many():
     source = FakeSource([90] * 60, live=True, gap_s=0.005)
     with PoseStream(source, FakeSession(seconds=0.03), FakeDetector(), tracker=FakeTracker()) as stream:
@@ -157,6 +196,49 @@ def test_too_many_people_are_left_out_by_their_scores_and_said(caplog):
     np.testing.assert_array_equal(first.poses.boxes_xyxy[:, 0], [10, 30])
     assert stream.totals.left_out == 9
     assert caplog.text.count("5 people at once: 2 are looked at") == 1
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_people_whom_a_tracker_adds_are_limited_too(streams):
+    def places(index):  # three people, then three others while the first are still expected
+        return [[x, 0, x + 20, 40] for x in (range(0, 90, 30) if index % 4 == 0 else range(300, 390, 30))]
+
+    detector = FakeDetector(boxes=places, scores=[0.9, 0.9, 0.8])
+    options = StreamOptions(detect_every=2, max_people=3)
+    source, tracker = FakeSource([255] * 12, size=(40, 400)), open_tracker()
+    with PoseStream(source, FakeSession(streams=streams), detector, tracker=tracker, options=options) as stream:
+        results = list(stream.results())
+    assert [type(result) for result in results] == [FramePoses] * 12
+    assert [len(result.poses) for result in results] == [3] * 12
+    assert all(result.poses.usable.all() for result in results)
+    assert stream.totals.left_out >= 3
+
+
+def test_a_tracker_gets_a_row_for_each_box_that_it_gave():
+    class Adding(FakeTracker):
+        def match(self, frame, detections):
+            boxes = np.concatenate([detections.boxes_xyxy, [[30, 5, 40, 35]]])
+            return Detections(boxes_xyxy=boxes, scores=np.float32([0.2, 0.9]))
+
+        def update(self, frame, poses):
+            self.given = poses
+            return super().update(frame, poses)
+
+    tracker = Adding()
+    with PoseStream(FakeSource([90]), FakeSession(), FakeDetector(), tracker=tracker, options=StreamOptions(max_people=1)) as stream:
+        (result,) = stream
+    assert tracker.given.usable.tolist() == [False, True]
+    assert tracker.given.reasons[0] == "box 0: there are more than 1 people (max_people)"
+    assert (result.poses.boxes_xyxy[:, 0].tolist(), result.ids.tolist()) == ([30], [2])
+
+
+def test_an_image_that_is_none_is_reported_whether_or_not_the_detector_runs():
+    source = FakeSource([90, np.zeros((4, 4), np.uint8), 90, np.zeros((4, 4, 3), np.float32)])
+    options = StreamOptions(detect_every=2)
+    with PoseStream(source, FakeSession(), FakeDetector(), tracker=FakeTracker(), options=options) as stream:
+        results = list(stream.results())
+    assert [type(result) for result in results] == [FramePoses, Failure, FramePoses, Failure]
+    assert "expected uint8 (height, width, 3)" in results[1].reason
 
 
 def test_nobody_is_no_pose_and_a_faint_pose_nobody():

@@ -50,11 +50,11 @@ class Detections:
     """The people that a detector found.
 
     Attributes:
-        boxes_xyxy: float32 (N, 4), left, top, right, bottom in image pixels.
+        boxes_xyxy: float32 or float64 (N, 4), left, top, right, bottom in image pixels; as exact as whoever found them knows.
         scores: float32 (N,), from 0 to 1; ``None`` where the boxes came without, as annotations do.
     """
 
-    boxes_xyxy: npt.NDArray[np.float32]
+    boxes_xyxy: npt.NDArray[np.float32] | npt.NDArray[np.float64]
     scores: npt.NDArray[np.float32] | None
 
     def __len__(self) -> int:

@@ -72,6 +72,6 @@ def _take(rows: npt.ArrayLike, frame: Frame) -> Detections:
     """Check the form of rows; those that aren't people are left out, those that can't be used stay and get a reason later."""
     judged = judge_boxes(rows, frame.image.shape)
     people = np.array([status is not BoxStatus.NOT_A_PERSON for status in judged.status], dtype=np.bool_)
-    with np.errstate(over="ignore"):
-        boxes = judged.boxes_xyxy[people].astype(np.float32)
+    # Not rounded: the poses are those of ``PoseEstimator`` with the same boxes, to the bit.
+    boxes = judged.boxes_xyxy[people]
     return Detections(boxes_xyxy=boxes, scores=None if judged.scores is None else judged.scores[people].astype(np.float32))

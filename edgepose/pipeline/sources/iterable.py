@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sized
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ __all__ = ["IterableSource"]
 
 
 class IterableSource:
-    """Takes (H, W, 3) uint8 RGB arrays, (seconds, array) or ``Frame``; what is neither is a ``Failure`` in its place."""
+    """Takes (H, W, 3) uint8 RGB arrays, (seconds, array) or ``Frame``; what is neither is a ``Failure`` in its place.
+
+    Pictures are copied: they are read ahead, and a generator may well put the next one into the same array.
+    """
 
     def __init__(self, items: Iterable[Any], *, rate_hz: float | None = None) -> None:
         frames = len(items) if isinstance(items, Sized) else None
@@ -47,7 +51,7 @@ class IterableSource:
     def _take(self, index: int, item: Any) -> Frame | Failure:
         time_s = None if self._rate_hz is None else index / self._rate_hz
         if isinstance(item, Frame):
-            return item
+            return replace(item, image=np.array(item.image))
         image = item
         if isinstance(item, tuple) and len(item) == 2:
             stated, image = item
@@ -55,6 +59,6 @@ class IterableSource:
                 return Failure(index=index, time_s=None, name=self.info.name, reason=f"item {index}: time {stated!r} isn't seconds")
             time_s = float(stated)
         try:
-            return Frame(image=check_image(image), index=index, time_s=time_s, name=self.info.name)
+            return Frame(image=check_image(image).copy(), index=index, time_s=time_s, name=self.info.name)
         except InputError as error:
             return Failure(index=index, time_s=time_s, name=self.info.name, reason=f"item {index}: {error}")

@@ -181,6 +181,15 @@ def test_what_python_code_gives():
     assert brightness(open_source(np.stack([picture(1), picture(2)]), SourceOptions(rate_hz=10))) == [1, 2]
     assert [frame.time_s for frame in open_source([picture(1), picture(2)], SourceOptions(rate_hz=10))] == [0, 0.1]
     assert brightness(open_source(picture(9))) == [9]
+
+    def refill():
+        one = picture(0)
+        for value in (1, 2, 3):
+            one[:] = value
+            yield one if value < 3 else Frame(image=one, index=2, time_s=None, name="mine")
+
+    kept = list(open_source(refill()))
+    assert [int(frame.image[0, 0, 0]) for frame in kept] == [1, 2, 3]
     for wrong in (True, 1.5, None):
         with pytest.raises(InputError, match="expected a name, an array or an iterable"):
             open_source(wrong)

@@ -1,11 +1,11 @@
 """Keypoints without jitter: the One-Euro filter (Casiez, Roussel and Vogel, CHI 2012), for each keypoint of each person.
 
 Coordinates are divided by the person's size and times are seconds, so that the same parameters hold for any resolution and frame rate.
-What a keypoint contributes is weighed by its score, so that one that vanishes stays where it was and fades instead of jumping about.
+What a keypoint contributes is weighed by its score, so that one that vanishes fades where it was on the body instead of jumping about.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,37 +15,62 @@ from edgepose.estimator import Poses
 
 __all__ = ["OneEuroSmoother"]
 
+Floats = npt.NDArray[np.float64]
+
 _GAP_S = 0.5  # after which an earlier place says nothing
 _SCORE_S = 0.1  # over which scores are averaged
+_SIZE_HZ = 1.0  # cut-off of people's sizes
 _SURE = 0.3  # score from which a keypoint counts in full
 _LEAST_WEIGHT = 0.02  # of a keypoint that isn't seen: it may drift back slowly
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _State:
-    """What is remembered of one person.
+class _States:
+    """What is remembered, one row for each person.
 
     Attributes:
-        time_s: of the last frame.
-        places: (K, 2) smoothed, pixels.
-        speeds: (K, 2) smoothed, sizes per second.
-        scores: (K,) smoothed.
-        size: of the person, smoothed, pixels.
+        ids: (N,), ascending.
+        times_s: (N,), of the last frame.
+        places: (N, K, 2), smoothed, pixels.
+        speeds: (N, K, 2), smoothed, sizes per second.
+        scores: (N, K), smoothed.
+        sizes: (N,), of the people, smoothed, pixels.
     """
 
-    time_s: float
-    places: npt.NDArray[np.float64]
-    speeds: npt.NDArray[np.float64]
-    scores: npt.NDArray[np.float64]
-    size: float
+    ids: npt.NDArray[np.int64]
+    times_s: Floats
+    places: Floats
+    speeds: Floats
+    scores: Floats
+    sizes: Floats
+
+    @classmethod
+    def begin(cls, ids: npt.NDArray[np.int64], time_s: float, places: Floats, scores: Floats, sizes: Floats) -> "_States":
+        """Return people as they are first seen."""
+        times_s = np.full(len(ids), time_s)
+        return cls(ids=ids, times_s=times_s, places=places, speeds=np.zeros_like(places), scores=scores, sizes=sizes)
+
+    def select(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "_States":
+        return _States(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})
+
+    def join(self, other: "_States") -> "_States":
+        """Return both's rows in order of the ids; of an id that both have, the other's."""
+        ids = np.concatenate([other.ids, self.ids])
+        _, first = np.unique(ids, return_index=True)
+        return _States(
+            **{column.name: np.concatenate([getattr(other, column.name), getattr(self, column.name)])[first] for column in fields(self)}
+        )
 
 
 class OneEuroSmoother:
     """Smooths keypoints by id; see ``edgepose.pipeline.protocols.Smoother``.
 
+    The defaults halve the jitter of people who stand and lag less than a frame behind those who run: ``edgepose_benchmarks.smoothing``.
+
     Args:
         min_cutoff_hz: of a keypoint that rests: lower is calmer, and slower.
-        beta: how much faster the filter becomes with speed, in Hz for each person's size per second: higher lags less.
+        beta: how much faster the filter becomes with speed, in Hz for each person's size per second: higher lags less. A person's size is
+            the square root of their box's area.
         derivative_cutoff_hz: of the speeds.
 
     Raises:
@@ -59,45 +84,73 @@ class OneEuroSmoother:
         self._min_cutoff_hz = min_cutoff_hz
         self._beta = beta
         self._derivative_cutoff_hz = derivative_cutoff_hz
-        self._states: dict[int, _State] = {}
+        self._states: _States | None = None
 
     def smooth(self, time_s: float, poses: Poses, ids: npt.NDArray[np.int64]) -> Poses:
-        """Return the poses with smoothed keypoints and scores; see ``Smoother``."""
+        """Return the poses with smoothed keypoints and scores; see ``Smoother``.
+
+        Raises:
+            InputError: not as many ids as poses.
+        """
+        if len(ids) != len(poses):
+            raise InputError(f"{len(ids)} ids for {len(poses)} poses; each needs one")
+        rows = np.flatnonzero(poses.usable)
+        sides = np.maximum(poses.boxes_xyxy[rows, 2:] - poses.boxes_xyxy[rows, :2], 1.0).astype(np.float64)
+        given = _States.begin(
+            ids[rows].astype(np.int64),
+            time_s,
+            poses.keypoints_xy[rows].astype(np.float64),
+            np.clip(poses.scores[rows].astype(np.float64), 0, None),
+            np.sqrt(np.prod(sides, axis=1)),
+        )
+        states = self._remembered(time_s, given.places.shape[1])
+        found = np.searchsorted(states.ids, given.ids)
+        known = np.flatnonzero(np.isin(given.ids, states.ids))
+        stepped = self._step(states.select(found[known]), given.select(known), time_s)
         keypoints_xy, scores = poses.keypoints_xy.copy(), poses.scores.copy()
-        for row in np.flatnonzero(poses.usable):
-            state = self._step(self._states.get(int(ids[row])), time_s, poses, int(row))
-            self._states[int(ids[row])] = state
-            keypoints_xy[row], scores[row] = state.places, state.scores
-        self._states = {known: state for known, state in self._states.items() if 0 <= time_s - state.time_s <= _GAP_S}
+        keypoints_xy[rows], scores[rows] = given.places, given.scores
+        keypoints_xy[rows[known]], scores[rows[known]] = stepped.places, stepped.scores
+        self._states = states.join(given.select(np.setdiff1d(np.arange(len(given.ids)), known))).join(stepped)
         return replace(poses, keypoints_xy=keypoints_xy, scores=scores)
 
-    def _step(self, state: _State | None, time_s: float, poses: Poses, row: int) -> _State:
-        given = poses.keypoints_xy[row].astype(np.float64)
-        scores = np.clip(poses.scores[row].astype(np.float64), 0, None)
-        box = poses.boxes_xyxy[row].astype(np.float64)
-        size = float(np.sqrt(np.prod(np.maximum(box[2:] - box[:2], 1.0))))
-        if state is None or not 0 < time_s - state.time_s <= _GAP_S:
-            return _State(time_s=time_s, places=given, speeds=np.zeros_like(given), scores=scores, size=size)
-        gap_s = time_s - state.time_s
-        size = state.size + float(_share(1.0, gap_s)) * (size - state.size)
-        weights = np.clip((scores / _SURE) ** 2, _LEAST_WEIGHT, 1.0)[:, None]
-        moved = (given - state.places) / size
-        speeds = state.speeds + weights * _share(self._derivative_cutoff_hz, gap_s) * (moved / gap_s - state.speeds)
-        cutoffs = self._min_cutoff_hz + self._beta * weights * np.linalg.norm(speeds, axis=1, keepdims=True)
+    def _remembered(self, time_s: float, keypoints: int) -> _States:
+        """Return the states that still say something; the others are forgotten."""
+        states = self._states
+        if states is None or states.scores.shape[1] != keypoints:
+            none = np.zeros((0, keypoints))
+            return _States.begin(np.zeros(0, np.int64), time_s, np.zeros((0, keypoints, 2)), none, np.zeros(0))
+        gaps_s = time_s - states.times_s
+        return states.select((gaps_s >= 0) & (gaps_s <= _GAP_S))
+
+    def _step(self, before: _States, given: _States, time_s: float) -> _States:
+        """Return the states after a frame in which ``given`` was found."""
+        gaps_s = (time_s - before.times_s)[:, None]
+        sizes = before.sizes + _share(_SIZE_HZ, gaps_s[:, 0]) * (given.sizes - before.sizes)
+        weights = np.clip((given.scores / _SURE) ** 2, _LEAST_WEIGHT, 1.0)
+        moved = given.places - before.places
+        # Two frames of the same time say nothing about speed, and the filter stands still.
+        speeds = moved / sizes[:, None, None] / np.where(gaps_s > 0, gaps_s, np.inf)[..., None]
+        speeds = before.speeds + (weights * _share(self._derivative_cutoff_hz, gaps_s))[..., None] * (speeds - before.speeds)
+        cutoffs = self._min_cutoff_hz + self._beta * weights * np.linalg.norm(speeds, axis=2)
         # A keypoint that appears is where it is seen; what it was before says nothing.
-        appears = (state.scores < _SURE / 2) & (scores >= _SURE)
-        shares = np.where(appears[:, None], 1.0, weights * _share(cutoffs, gap_s))
-        return _State(
-            time_s=time_s,
-            places=state.places + shares * (given - state.places),
-            speeds=np.where(appears[:, None], 0.0, speeds),
-            scores=state.scores + (1 - math.exp(-gap_s / _SCORE_S)) * (scores - state.scores),
-            size=size,
+        appears = (before.scores < _SURE / 2) & (given.scores >= _SURE)
+        steps = np.where(appears, 1.0, weights * _share(cutoffs, gaps_s))[..., None] * moved
+        # Keypoints that aren't seen go along with the body.
+        sure = (weights >= 1) & ~appears
+        body = (steps * sure[..., None]).sum(axis=1) / np.maximum(sure.sum(axis=1), 1)[:, None]
+        steps = np.where(appears[..., None], steps, steps + ((1 - weights)[..., None] * body[:, None]))
+        return _States(
+            ids=given.ids,
+            times_s=given.times_s,
+            places=before.places + steps,
+            speeds=np.where(appears[..., None], 0.0, speeds),
+            scores=before.scores + -np.expm1(-gaps_s / _SCORE_S) * (given.scores - before.scores),
+            sizes=sizes,
         )
 
 
-def _share(cutoff_hz: "float | npt.NDArray[np.float64]", gap_s: float) -> "npt.NDArray[np.float64]":
+def _share(cutoff_hz: float | Floats, gaps_s: Floats) -> Floats:
     """How much of the way to a new value a low-pass filter of first order goes: α of the paper."""
-    turn = 2 * math.pi * np.asarray(cutoff_hz) * gap_s
-    result: npt.NDArray[np.float64] = turn / (turn + 1)
+    turns: Floats = 2 * math.pi * cutoff_hz * gaps_s
+    result: Floats = turns / (turns + 1)
     return result

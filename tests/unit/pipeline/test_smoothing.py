@@ -88,7 +88,7 @@ def test_a_gap_in_time_and_another_person_begin_anew():
     later = smoother.smooth(2.0, poses([[70, 70], [5, 5]]), np.array([1]))
     np.testing.assert_array_equal(later.keypoints_xy[0, 0], [70, 70])
     # Nobody is remembered for longer than that.
-    assert list(smoother._states) == [1]
+    assert smoother._states.ids.tolist() == [1]
 
 
 def test_rows_without_a_pose_pass_through():

@@ -31,6 +31,12 @@ def add_people_options(parser: argparse.ArgumentParser) -> None:
     people.add_argument("--pose-score", type=score, default=0.0, metavar="S", help="nor are people whose keypoints score less on average")
     people.add_argument("--max-people", type=whole_number(1, 10_000), default=100, metavar="N", help="of one frame (default: 100)")
     people.add_argument("--track", action="store_true", help="people keep a number, boxes are carried on, keypoints are smoothed")
+    people.add_argument(
+        "--tracker",
+        default="pose",
+        metavar="NAME",
+        help="with --track: pose, or of the package trackers: bytetrack, ocsort, botsort (default: pose)",
+    )
     people.add_argument("--no-smooth", action="store_true", help="with --track: keypoints as the model gives them")
     people.add_argument(
         "--detect-every", type=whole_number(1, 100_000), metavar="N", help="frames from one detection to the next (default: 5 with --track)"
@@ -127,7 +133,7 @@ def open_stream_of(source: "Source", session: Any, detector: "Detector", options
         source,
         session,
         detector,
-        tracker=open_tracker() if options.track else None,
+        tracker=open_tracker(options.tracker) if options.track else None,
         smoother=OneEuroSmoother() if options.track and not options.no_smooth else None,
         options=StreamOptions(
             detect_every=every, max_people=options.max_people, min_pose_score=options.pose_score, flip_test=options.flip_test

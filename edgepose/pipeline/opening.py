@@ -79,7 +79,7 @@ def stream(
         ArtifactError: the model can't be used.
         DeviceError: a runtime or device isn't on this machine.
     """
-    tracker = open_tracker("pose" if track is True else track) if track else None
+    tracker = open_tracker("pose" if track is True else track, max_people=max_people) if track else None
     if detect_every is None:
         detect_every = DETECT_EVERY if tracker is not None else 1
     stream_options = StreamOptions(detect_every=detect_every, max_people=max_people, min_pose_score=min_pose_score, flip_test=flip_test)

@@ -31,9 +31,9 @@ def poses(boxes, people, score=0.9):
     return Poses(keypoints_xy=keypoints, scores=scores, boxes_xyxy=np.asarray(boxes, np.float32).reshape(-1, 4), skeleton=COCO)
 
 
-def follow(walk, frames, *, every=5, rate_hz=30.0, seen=lambda _index, _person: True, noise=0.0, score=0.9):
+def follow(walk, frames, *, tracker=None, every=5, rate_hz=30.0, seen=lambda _index, _person: True, noise=0.0, score=0.9):
     """Run a tracker over people whose boxes ``walk`` gives for each time; returns for each frame {id: box}."""
-    tracker, random, log = open_tracker(), np.random.default_rng(0), []
+    tracker, random, log = tracker or open_tracker(), np.random.default_rng(0), []
     for index in range(frames):
         people = [np.asarray(person, float) for person in walk(index / (rate_hz or 30.0))]
         here = frame(index, rate_hz)
@@ -119,7 +119,7 @@ def test_resolution_does_not_matter():
 
 def test_many_people():
     grid = [box(60 * column + 30, 130 * row + 70) for row in range(10) for column in range(20)]
-    log = follow(lambda time_s: [[side + 10 * time_s for side in person] for person in grid], 12)
+    log = follow(lambda time_s: [[side + 10 * time_s for side in person] for person in grid], 12, tracker=open_tracker(max_people=200))
     assert all(len(people) == 200 for people in log)
     assert sorted(log[-1]) == list(range(1, 201))
 

@@ -35,7 +35,7 @@ __all__ = ["Followed", "Seen", "follow", "follow_plainly", "look", "main", "read
 
 _SAME = 0.5
 
-Estimate = Callable[[Frame, npt.NDArray[np.float32]], Poses]
+Estimate = Callable[[Frame, npt.NDArray[np.floating]], Poses]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepose.assets import DEFAULT_MODEL
+from edgepose.errors import DeviceError, MissingDependencyError
 from edgepose.pipeline.detection import choose_detector
 from edgepose.pipeline.options import StreamOptions
 from edgepose.pipeline.protocols import Detector, Source
@@ -24,7 +26,7 @@ DETECT_EVERY = 5
 
 def stream(
     source: Any,
-    model: "str | Path | Session",
+    model: "str | Path | Session | None" = None,
     *,
     detector: "str | Path | Detector | Callable[[npt.NDArray[np.uint8]], npt.ArrayLike]" = "auto",
     boxes: str | Path | None = None,
@@ -54,8 +56,10 @@ def stream(
 
     Args:
         source: a picture, folder, pattern, video, camera number, address, ``"-"``, or an iterable of images: see ``open_source``.
-        model: a model file, or a loaded model, which stays open.
-        detector: who is in a frame: ``auto``, a name, a file (see ``open_detector``), a function from image to rows, or a ``Detector``.
+        model: a model file, or a loaded model, which stays open. By default the checkpoint in the package, which needs PyTorch and isn't
+            meant for devices: give them a file that ``edgepose convert`` wrote.
+        detector: who is in a frame: ``auto``, a name, a file (see ``open_detector``), a function from image to rows, or a ``Detector``,
+            which stays open.
         boxes: a file of boxes instead of a detector; see ``edgepose.boxes.load_boxes``.
         whole: each frame is one person, as large as the picture.
         track: people keep their number: ``True``, or a tracker's name.
@@ -91,13 +95,22 @@ def stream(
         )
         if finder is not detector:
             stack.callback(finder.close)
-        session = model if isinstance(model, Session) else load(model, device, threads, options, streams)
+        session = model if isinstance(model, Session) else _load(model, device, threads, options, streams)
         if session is not model:
             stack.callback(session.close)
         smoother = OneEuroSmoother() if (smooth if smooth is not None else _moves(opened) and tracker is not None) else None
         running = PoseStream(opened, session, finder, tracker=tracker, smoother=smoother, options=stream_options)
         running.close_also(stack.pop_all().close)
     return running
+
+
+def _load(model: str | Path | None, device: str, threads: int | None, options: Mapping[str, str] | None, streams: int | None) -> Session:
+    if model is not None:
+        return load(model, device, threads, options, streams)
+    try:
+        return load(DEFAULT_MODEL, device, threads, options, streams)
+    except MissingDependencyError as error:
+        raise DeviceError(f"no model was given, so that the checkpoint in the package runs. {error}; or give a model file") from None
 
 
 def _moves(source: Source) -> bool:

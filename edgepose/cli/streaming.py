@@ -133,7 +133,7 @@ def open_stream_of(source: "Source", session: Any, detector: "Detector", options
         source,
         session,
         detector,
-        tracker=open_tracker(options.tracker) if options.track else None,
+        tracker=open_tracker(options.tracker, max_people=options.max_people) if options.track else None,
         smoother=OneEuroSmoother() if options.track and not options.no_smooth else None,
         options=StreamOptions(
             detect_every=every, max_people=options.max_people, min_pose_score=options.pose_score, flip_test=options.flip_test

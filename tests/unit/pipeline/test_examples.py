@@ -69,7 +69,8 @@ def test_folder_to_coco(request, artifacts, sample, tmp_path):
 
 
 def test_count_repetitions(request, artifacts, video):
-    assert run(request, "count_repetitions", artifacts.path("onnx"), video).strip().endswith("{}")
+    # A model with random weights may bend anybody's knees.
+    assert re.fullmatch(r"\{(\d+: \d+(, )?)*\}", run(request, "count_repetitions", artifacts.path("onnx"), video).splitlines()[-1])
 
 
 def test_raspberry_pi(request, artifacts, video):

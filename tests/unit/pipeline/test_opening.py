@@ -93,7 +93,7 @@ def test_keypoints_are_smoothed_where_people_are_tracked(session, monkeypatch, o
             return poses
 
     monkeypatch.setattr(opening, "OneEuroSmoother", Smoother)
-    monkeypatch.setattr(opening, "open_tracker", lambda _name: FakeTracker())
+    monkeypatch.setattr(opening, "open_tracker", lambda _name, **_options: FakeTracker())
     list(edgepose.stream(FakeSource([90, 90]), session, detector=FakeDetector(), **options))
     assert calls == ([0.0, 0.1] if smoothed else [])
     calls.clear()

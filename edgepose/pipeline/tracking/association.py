@@ -14,7 +14,11 @@ __all__ = ["Association", "OverlapAssociation"]
 SAME = 0.25
 """Intersection over union from which a detection may be somebody who is followed."""
 
-_SAME_LOST = 0.1  # the same for somebody who was lost, whose place is guessed
+# Where somebody who was lost is, is a guess, and a worse one the longer ago they were seen: boxes are compared with a margin, in shares of
+# their sides, as C-BIoU does (Yang et al., "Hard to Track Objects with Irregular Motions and Similar Appearances?", WACV 2023).
+_SAME_LOST = 0.2
+_MARGIN, _MARGIN_PER_S, _WIDEST_MARGIN = 0.3, 0.3, 0.7
+_LIKE_SIZE = 0.5  # ratio of areas from which they may be the same person
 
 Floats = npt.NDArray[np.float64]
 Pairs = list[tuple[int, int]]
@@ -55,27 +59,44 @@ class OverlapAssociation:
     def pair(self, frame: Frame, time_s: float, tracks: Tracks, boxes: Floats, scores: Floats) -> Pairs:
         """Return who is who; see ``Association``."""
         del frame, scores
-        return pair_by_overlap(tracks, tracks.expect(time_s), boxes, np.arange(len(tracks)), np.arange(len(boxes)))
+        return pair_by_overlap(tracks, time_s, boxes, np.arange(len(tracks)), np.arange(len(boxes)))
 
     def confirm(self, keys: npt.NDArray[np.int64]) -> None:
         """Nothing is remembered."""
 
 
-def pair_by_overlap(tracks: Tracks, expected: Floats, boxes: Floats, people: npt.NDArray[np.intp], free: npt.NDArray[np.intp]) -> Pairs:
+def pair_by_overlap(tracks: Tracks, time_s: float, boxes: Floats, people: npt.NDArray[np.intp], free: npt.NDArray[np.intp]) -> Pairs:
     """Pair some people and some detections: those who are followed, then those who were lost.
 
     Args:
         tracks: everybody.
-        expected: (N, 4), where they should be.
+        time_s: when the detections are from.
         boxes: (M, 4), of the detections.
         people: rows of ``tracks`` to pair.
         free: rows of ``boxes`` to pair.
     """
-    pairs: Pairs = []
-    for lost, least in ((False, SAME), (True, _SAME_LOST)):
-        candidates = people[tracks.lost[people] == lost]
-        likeness = overlaps(expected[candidates], boxes[free])
-        new = [(int(candidates[row]), int(free[column])) for row, column in assign(likeness, least)]
-        pairs += new
-        free = np.setdiff1d(free, [column for _, column in new])
-    return pairs
+    expected = tracks.expect(time_s)
+    followed, lost = people[~tracks.lost[people]], people[tracks.lost[people]]
+    pairs = _pair(overlaps(expected[followed], boxes[free]), SAME, followed, free)
+    free = np.setdiff1d(free, [column for _, column in pairs])
+    margins = np.minimum(_MARGIN + _MARGIN_PER_S * (time_s - tracks.times_s[lost]), _WIDEST_MARGIN)
+    # They may have walked on, or stood still behind something.
+    likeness = np.maximum(
+        overlaps(_widen(expected[lost], margins), _widen(boxes[free], _MARGIN)),
+        overlaps(_widen(tracks.boxes[lost], margins), _widen(boxes[free], _MARGIN)),
+    )
+    areas = [np.maximum(np.prod(each[:, 2:] - each[:, :2], axis=1), 1e-9) for each in (tracks.boxes[lost], boxes[free])]
+    ratios = areas[0][:, None] / areas[1][None]
+    likeness[np.minimum(ratios, 1 / ratios) < _LIKE_SIZE] = 0
+    return pairs + _pair(likeness, _SAME_LOST, lost, free)
+
+
+def _pair(likeness: Floats, least: float, people: npt.NDArray[np.intp], free: npt.NDArray[np.intp]) -> Pairs:
+    return [(int(people[row]), int(free[column])) for row, column in assign(likeness, least)]
+
+
+def _widen(boxes: Floats, margins: "Floats | float") -> Floats:
+    """Return boxes with a margin on each side, in shares of it."""
+    sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2) * np.array([-1, -1, 1, 1])
+    result: Floats = boxes + sides * np.broadcast_to(margins, len(boxes))[:, None]
+    return result

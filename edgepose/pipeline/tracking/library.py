@@ -75,7 +75,7 @@ class LibraryAssociation:
         free = np.setdiff1d(np.arange(len(boxes)), [column for _, column in pairs])
         people = np.setdiff1d(people, [row for row, _ in pairs])
         # What the library has no opinion of yet: it numbers people the second time it sees them.
-        return pairs + pair_by_overlap(tracks, expected, boxes, people, free)
+        return pairs + pair_by_overlap(tracks, time_s, boxes, people, free)
 
     def confirm(self, keys: npt.NDArray[np.int64]) -> None:
         """Take note of who each detection was taken for; see ``Association``."""

@@ -20,8 +20,7 @@ Floats = npt.NDArray[np.float64]
 _GAP_S = 0.5  # after which an earlier place says nothing
 _SCORE_S = 0.1  # over which scores are averaged
 _SIZE_HZ = 1.0  # cut-off of people's sizes
-_SURE = 0.3  # score from which a keypoint counts in full
-_LEAST_WEIGHT = 0.02  # of a keypoint that isn't seen: it may drift back slowly
+_UNSEEN, _SURE = 0.1, 0.3  # scores up to which a keypoint doesn't count, and from which it counts in full
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -126,7 +125,7 @@ class OneEuroSmoother:
         """Return the states after a frame in which ``given`` was found."""
         gaps_s = (time_s - before.times_s)[:, None]
         sizes = before.sizes + _share(_SIZE_HZ, gaps_s[:, 0]) * (given.sizes - before.sizes)
-        weights = np.clip((given.scores / _SURE) ** 2, _LEAST_WEIGHT, 1.0)
+        weights = np.clip((given.scores - _UNSEEN) / (_SURE - _UNSEEN), 0.0, 1.0) ** 2
         moved = given.places - before.places
         # Two frames of the same time say nothing about speed, and the filter stands still.
         speeds = moved / sizes[:, None, None] / np.where(gaps_s > 0, gaps_s, np.inf)[..., None]

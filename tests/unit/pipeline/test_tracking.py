@@ -235,3 +235,29 @@ def test_box_that_can_not_be_used_ends_that_person_alone():
     )
     _, ids = tracker.update(frame(6), given)
     assert ids.tolist() == [2]
+
+
+def test_people_end_although_the_source_began_its_time_anew():
+    tracker = begin(np.asarray(box(100, 200)))
+    for index in range(20):
+        here = frame(6 + index)
+        # As a stream that was connected again: its times begin at zero.
+        here = type(here)(image=here.image, index=here.index, time_s=-100 + index / 30, name="again")
+        _, ids = tracker.update(here, poses(tracker.carry(here).boxes_xyxy, []))
+    assert len(ids) == 0
+
+
+def test_a_pose_of_somebody_else_in_a_carried_box_is_not_followed():
+    person = np.asarray(box(100, 200))
+    tracker = begin(person)
+    # Somebody who isn't followed has come in front; the one behind can't be seen.
+    for index in range(6, 20):
+        looked = tracker.carry(frame(index))
+        np.testing.assert_allclose(looked.boxes_xyxy, np.tile(person, (len(looked), 1)), atol=1)
+        _, ids = tracker.update(frame(index), poses(looked.boxes_xyxy, [person + np.array([35, 0, 35, 0])]))
+        assert len(ids) == (index < 18)
+
+
+def test_somebody_lost_is_not_found_in_somebody_of_another_size():
+    log = follow(lambda time_s: [box(100, 200)] if time_s < 1 else [] if time_s < 2 else [box(60, 120, 1.7)], 90)
+    assert list(log[-1]) == [2]

@@ -4,7 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
-from walks import box, follow, passing
+from walks import box, follow, frame, passing
 
 from edgepose.errors import MissingDependencyError
 from edgepose.pipeline.tracking import TRACKERS, open_tracker
@@ -46,17 +46,30 @@ def test_many_people(name):
 
 
 @needs_trackers
-def test_the_library_decides_where_people_are_followed():
-    """Its word counts, not the overlap's: somebody who was lost far away is who the library says."""
+def test_numbers_of_the_library_stand_for_people_as_long_as_it_knows_them():
     tracker = open_tracker("bytetrack")
     follow(lambda _: [box(100, 200)], 11, tracker=tracker)
     association = tracker._association
-    assert list(association._keys.values()) == [1]
-    # The number is that of the library's own track, and forgotten with it.
-    assert list(association._keys) == [association._tracker.tracks[0].tracker_id]
+    assert association._keys == {association._tracker.tracks[0].tracker_id: 1}
     association._tracker.reset()
     association.confirm(np.zeros(len(association._last), np.int64))
     assert association._keys == {}
+
+
+@needs_trackers
+def test_the_library_has_the_first_word(monkeypatch):
+    tracker = open_tracker("bytetrack")
+    people = [box(100, 200), box(120, 200)]
+    assert [sorted(each) for each in follow(lambda _: people, 12, tracker=tracker)][-1] == [1, 2]
+    association, tracks = tracker._association, tracker._tracks
+    boxes, scores = np.array(people, float), np.full(2, 0.9)
+    numbers = {key: number for number, key in association._keys.items()}
+    # It takes each for the other, who is near enough.
+    monkeypatch.setattr(association, "_ask", lambda *_: np.array([numbers[2], numbers[1]]))
+    assert sorted(association.pair(frame(12), 0.4, tracks, boxes, scores)) == [(0, 1), (1, 0)]
+    # But nobody who is followed is somebody far away.
+    boxes = boxes + np.array([[0, 0, 0, 0], [900, 0, 900, 0]])
+    assert association.pair(frame(12), 0.4, tracks, boxes, scores) == [(1, 0)]
 
 
 def test_a_missing_package_is_named(monkeypatch):

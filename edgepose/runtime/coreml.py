@@ -6,7 +6,9 @@ decides within the set, operator by operator, and doesn't say how; ``info.device
 
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from edgepose.runtime.profile import OperatorTime, Profile
 from edgepose.runtime.request import DeviceRequest
 from edgepose.runtime.session import SessionInfo
 
-__all__ = ["RUNTIME", "CoreMLEngine", "CoreMLRuntime"]
+__all__ = ["RUNTIME", "CoreMLEngine", "CoreMLNetwork", "CoreMLRuntime"]
 
 _EXTRA = "coreml"
 _PURPOSE = "running a Core ML package"
@@ -44,6 +46,15 @@ class CoreMLRuntime:
 
     def open(self, artifact: Artifact, request: DeviceRequest) -> "CoreMLEngine":
         """Compile and load a package."""
+        model, inputs, outputs, info = self._open(artifact.path, request)
+        return CoreMLEngine(model, replace(info, batch=check_ports(artifact, inputs, outputs)), inputs, outputs)
+
+    def open_network(self, path: Path, request: DeviceRequest) -> "CoreMLNetwork":
+        """Compile and load a network's package."""
+        model, inputs, outputs, info = self._open(path, request)
+        return CoreMLNetwork(model, info, inputs, outputs)
+
+    def _open(self, path: Path, request: DeviceRequest) -> tuple[Any, list[Port], list[Port], SessionInfo]:
         version = self.version()
         device = request.choose(self.devices(), runtime="coreml", preferred=_ALL, aliases=_ALIASES)
         if request.options:
@@ -51,21 +62,20 @@ class CoreMLRuntime:
         coremltools = import_package("coremltools", extra=_EXTRA, purpose=_PURPOSE)
         units = _COMPUTE_UNITS[device]
         try:
-            model = coremltools.models.MLModel(str(artifact.path), compute_units=coremltools.ComputeUnit[units])
+            model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit[units])
             description = model.get_spec().description
         except Exception as error:  # Core ML's errors come through as several types
-            raise ArtifactError(f"{artifact.path}: Core ML can't load the model: {error}") from None
-        batch = check_ports(artifact, _describe(description.input), _describe(description.output))
+            raise ArtifactError(f"{path}: Core ML can't load the model: {error}") from None
         info = SessionInfo(
             runtime="coreml",
             version=version,
             requested=request.text,
             device=units,
             threads=None,
-            batch=batch,
+            batch=None,
             details={"macos": platform.mac_ver()[0]},
         )
-        return CoreMLEngine(model, description.input[0].name, description.output[0].name, info)
+        return model, _describe(description.input), _describe(description.output), info
 
     def profile(self, artifact: Artifact, request: DeviceRequest, batch: NDArray[np.float32], calls: int) -> Profile:
         """Core ML's compute plan: the device that each operator prefers, and its estimated share of the cost. Nothing is run."""
@@ -80,26 +90,34 @@ class CoreMLRuntime:
         return Profile(source="Core ML compute plan", operators=tuple(_read_plan(plan)))
 
 
-class CoreMLEngine:
+class CoreMLNetwork:
     """A loaded package. Core ML wants one call at a time on a model; calls from several threads wait for each other."""
 
-    def __init__(self, model: Any, input_name: str, output_name: str, info: SessionInfo) -> None:
+    def __init__(self, model: Any, info: SessionInfo, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
         self.info = info
+        self.inputs = inputs
+        self.outputs = outputs
         self._model = model
-        self._input = input_name
-        self._output = output_name
         self._lock = threading.Lock()
 
-    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one batch."""
+    def run(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Compute all outputs."""
         with self._lock:
-            heatmaps = self._model.predict({self._input: batch})[self._output]
-        return np.array(heatmaps, np.float32)
+            found = self._model.predict({self.inputs[0].name: values})
+        return tuple(np.array(found[port.name], np.float32) for port in self.outputs)
 
     def close(self) -> None:
         """Free the model, after the call that is running."""
         with self._lock:
             self._model = None
+
+
+class CoreMLEngine(CoreMLNetwork):
+    """The network of a pose model."""
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run one batch."""
+        return self.run(batch)[0]
 
 
 def _read_plan(plan: Any) -> Iterator[OperatorTime]:

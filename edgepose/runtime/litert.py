@@ -10,6 +10,7 @@ import importlib.util
 import os
 import queue
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from edgepose.runtime.profile import Profile
 from edgepose.runtime.request import AUTO, DeviceRequest
 from edgepose.runtime.session import Engine, SessionInfo
 
-__all__ = ["RUNTIME", "InterpreterEngine", "LiteRTRuntime"]
+__all__ = ["RUNTIME", "InterpreterEngine", "InterpreterNetwork", "LiteRTRuntime"]
 
 _EXTRA = "litert"
 _PURPOSE = "running a TFLite file"
@@ -60,17 +61,28 @@ class LiteRTRuntime:
 
     def open(self, artifact: Artifact, request: DeviceRequest) -> Engine:
         """Load a model on the CPU or the GPU; ``auto`` is the CPU, where every model runs at the precision it was verified with."""
+        device, interpreters, info = self._open(artifact.path, request)
+        batch = _check(artifact, interpreters[0])
+        if device == _GPU:
+            return litert_gpu.open_gpu(artifact, request, version=self.version(), adapter=self._adapter() or "", batch=batch)
+        return InterpreterEngine(interpreters, replace(info, batch=batch))
+
+    def open_network(self, path: Path, request: DeviceRequest) -> "InterpreterNetwork":
+        """Load a network on the CPU."""
+        device, interpreters, info = self._open(path, request)
+        if device == _GPU:
+            raise DeviceError(f"{path.name}: LiteRT's GPU accelerator is for pose models here; a detector runs on litert:cpu")
+        return InterpreterNetwork(interpreters, info)
+
+    def _open(self, path: Path, request: DeviceRequest) -> tuple[str, list[Any], SessionInfo]:
+        """Return the device, an interpreter for each stream (one for the GPU), and what is known of them."""
         # Looking for a GPU takes half a second: only where one is asked for.
         available = tuple(_KERNELS) if request.device in (*_KERNELS, AUTO) else self.devices()
         device = request.choose(available, runtime="litert", preferred=_CPU)
         # For the GPU too: the interpreter checks the file's structure, without which the accelerator may crash on a broken one.
-        streams = request.streams or 1
+        streams = 1 if device == _GPU else request.streams or 1
         threads = max(1, (request.threads or _count_threads()) // streams)
-        interpreter = _read(artifact, threads, device)
-        batch = _check(artifact, interpreter)
-        if device == _GPU:
-            return litert_gpu.open_gpu(artifact, request, version=self.version(), adapter=self._adapter() or "", batch=batch)
-        if request.options:
+        if device != _GPU and request.options:
             raise InputError(f"LiteRT has no options on the CPU, but these were given: {', '.join(request.options)}")
         info = SessionInfo(
             runtime="litert",
@@ -78,11 +90,11 @@ class LiteRTRuntime:
             requested=request.text,
             device=device,
             threads=request.threads,
-            batch=batch,
+            batch=None,
             details={"threads": str(threads)} if streams == 1 else {"threads": f"{threads} for each of {streams} interpreters"},
             streams=streams,
         )
-        return InterpreterEngine([interpreter, *(_read(artifact, threads, device) for _ in range(streams - 1))], info)
+        return device, [_read(path, threads, device) for _ in range(streams)], info
 
     def profile(self, artifact: Artifact, request: DeviceRequest, batch: NDArray[np.float32], calls: int) -> Profile:
         """LiteRT's own profiler, on the CPU: the GPU's accelerator reports no operators."""
@@ -95,7 +107,7 @@ class LiteRTRuntime:
                 f"tflite-runtime {version} has no profiler of operators; its successor has one: pip install 'edgepose[litert]'"
             )
         threads = request.threads or _count_threads()
-        interpreter = _read(artifact, threads, _CPU)
+        interpreter = _read(artifact.path, threads, _CPU)
         _check(artifact, interpreter)
         levels = _quantize(batch, interpreter.get_input_details()[0])
         return litert_profile.profile_cpu(artifact.path, Path(spec.origin).parent, version, levels, threads=threads, calls=calls)
@@ -104,28 +116,30 @@ class LiteRTRuntime:
         return None if _package() == _PREDECESSOR else litert_gpu.find_adapter()
 
 
-class InterpreterEngine:
+class InterpreterNetwork:
     """Interpreters on the CPU, one for each stream. Each runs one call at a time, on all its threads; further calls wait for one."""
 
     def __init__(self, interpreters: Sequence[Any], info: SessionInfo) -> None:
         self.info = info
         self._input = interpreters[0].get_input_details()[0]
-        self._output = interpreters[0].get_output_details()[0]
+        self._outputs = interpreters[0].get_output_details()
+        self.inputs = _describe(interpreters[0].get_input_details())
+        self.outputs = _describe(self._outputs)
         self._count = len(interpreters)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for interpreter in interpreters:
             self._idle.put(interpreter)
 
-    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one batch; input and output are copied."""
+    def run(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Compute all outputs; they and the input are copied."""
         interpreter = self._idle.get()
         try:
-            interpreter.set_tensor(self._input["index"], _quantize(batch, self._input))
+            interpreter.set_tensor(self._input["index"], _quantize(values, self._input))
             interpreter.invoke()
-            heatmaps = _dequantize(interpreter.get_tensor(self._output["index"]), self._output)
+            outputs = tuple(_dequantize(interpreter.get_tensor(output["index"]), output) for output in self._outputs)
         finally:
             self._idle.put(interpreter)
-        return heatmaps
+        return outputs
 
     def close(self) -> None:
         """Free the interpreters, after the calls that are running."""
@@ -135,18 +149,26 @@ class InterpreterEngine:
         self._idle.put(None)
 
 
-def _read(artifact: Artifact, threads: int, device: str) -> Any:
+class InterpreterEngine(InterpreterNetwork):
+    """The network of a pose model."""
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run one batch."""
+        return self.run(batch)[0]
+
+
+def _read(path: Path, threads: int, device: str) -> Any:
     module = import_package(f"{_package()}.interpreter", extra=_EXTRA, purpose=_PURPOSE)
     # The GPU's model is read on the CPU first.
     kernels = getattr(module.OpResolverType, _KERNELS.get(device, "AUTO"))
     try:
-        interpreter = module.Interpreter(model_path=str(artifact.path), num_threads=threads, experimental_op_resolver_type=kernels)
+        interpreter = module.Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=kernels)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{artifact.path}: LiteRT can't load the model: {error}") from None
+        raise ArtifactError(f"{path}: LiteRT can't load the model: {error}") from None
     if device == "reference" and (name := _find_blocks(interpreter)):
         raise DeviceError(
-            f"litert:reference can't run {artifact.path.name}: LiteRT's reference kernels take no notice of weights with scales of blocks, "
+            f"litert:reference can't run {path.name}: LiteRT's reference kernels take no notice of weights with scales of blocks, "
             f"such as {name}, and would compute something else without a word; use litert:cpu or litert:builtin"
         )
     return interpreter

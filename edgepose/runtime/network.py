@@ -1,25 +1,28 @@
 """A network of any kind on a runtime: arrays in, arrays out. ``Session`` is that of a pose model; a detector's is this."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
-from edgepose.errors import ArtifactError, DeviceError, MissingDependencyError
+from edgepose.errors import DeviceError, EdgePoseError, MissingDependencyError
+from edgepose.runtime.lifetime import Loaded, SessionInfo, loading
 from edgepose.runtime.ports import Port
 from edgepose.runtime.request import DeviceRequest
-from edgepose.runtime.session import SessionInfo, loading
 
-__all__ = ["Network", "NetworkRuntime", "open_network"]
+__all__ = ["Network", "NetworkEngine", "NetworkRuntime", "open_network"]
 
-# Suffix → runtimes that open it, the preferred one first.
-_RUNTIMES = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
+_RUNTIMES: Mapping[str, Sequence[str]] = MappingProxyType(
+    {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "litert": ("litert",), "coreml": ("coreml", "mil")}
+)
+"""Format → runtimes that open it, the preferred one first."""
 
 
-class Network(Protocol):
-    """A loaded network.
+class NetworkEngine(Protocol):
+    """What a runtime implements: one loaded network of one input.
 
     Attributes:
         info: what really runs.
@@ -32,7 +35,14 @@ class Network(Protocol):
     outputs: Sequence[Port]
 
     def run(self, values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """Compute all outputs of a network with one input; safe to call from several threads at once."""
+        """Compute all outputs; safe to call from several threads at once.
+
+        Args:
+            values: the input, C-contiguous.
+
+        Returns:
+            The outputs in the order of ``outputs``, in memory of their own.
+        """
         ...
 
     def close(self) -> None:
@@ -45,36 +55,74 @@ class NetworkRuntime(Protocol):
     """A runtime that opens networks of any kind."""
 
     def version(self) -> str:
-        """Version of the installed package."""
+        """Version of the installed package; see ``Runtime``."""
         ...
 
-    def open_network(self, path: Path, request: DeviceRequest) -> Network:
+    def open_network(self, path: Path, request: DeviceRequest) -> NetworkEngine:
         """Load a network.
 
         Raises:
             DeviceError: the device isn't there.
             ArtifactError: the runtime rejects the file.
+            InputError: an option that the runtime doesn't know.
         """
         ...
 
 
-def open_network(path: Path, request: DeviceRequest) -> Network:
+class Network(Loaded[NetworkEngine]):
+    """A loaded network, closed and freed as a ``Session`` is.
+
+    Attributes:
+        info: what really runs.
+        inputs: names, dtypes and shapes.
+        outputs: names, dtypes and shapes.
+    """
+
+    def __init__(self, engine: NetworkEngine) -> None:
+        super().__init__(engine)
+        self.inputs = tuple(engine.inputs)
+        self.outputs = tuple(engine.outputs)
+
+    def run(self, values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Compute all outputs.
+
+        Args:
+            values: the input, C-contiguous, of the dtype and shape that ``inputs`` says.
+
+        Raises:
+            InputError: it is closed.
+            EdgePoseError: the runtime failed.
+        """
+        return self._call(self._run, values)
+
+    def _run(self, engine: NetworkEngine, values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        try:
+            return engine.run(values)
+        except EdgePoseError:
+            raise
+        except Exception as error:  # each runtime has exception types of its own
+            raise EdgePoseError(f"{self.info} failed on an input of shape {values.shape}: {error}") from error
+
+
+def open_network(path: Path, form: str, request: DeviceRequest) -> Network:
     """Open a network's file on a runtime: that which the request names, or the first that is installed.
 
+    Args:
+        path: the file, or the package folder.
+        form: ``onnx``, ``openvino``, ``litert`` or ``coreml``.
+        request: where it should run.
+
     Raises:
-        ArtifactError: no such file, or one that no runtime opens.
+        ArtifactError: the runtime rejects the file.
         DeviceError: the runtime isn't installed, doesn't open such files, or lacks the device.
     """
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file")
-    names = _RUNTIMES.get(path.suffix.lower())
-    if names is None:
-        raise ArtifactError(f"{path}: its suffix is {path.suffix!r}; allowed: {', '.join(_RUNTIMES)}")
+    names = _RUNTIMES.get(form, ())
     if request.runtime is not None:
         if request.runtime not in names:
-            raise DeviceError(f"runtime {request.runtime!r} doesn't open {path.name}; it runs on: {', '.join(names)}")
+            raise DeviceError(f"runtime {request.runtime!r} doesn't open {path.name}; it runs on: {', '.join(names) or 'none'}")
         names = (request.runtime,)
     missing: MissingDependencyError | None = None
+    reasons = []
     for name in names:
         runtime = importlib.import_module(f"edgepose.runtime.{name}").RUNTIME
         if not isinstance(runtime, NetworkRuntime):
@@ -83,7 +131,9 @@ def open_network(path: Path, request: DeviceRequest) -> Network:
             runtime.version()
         except MissingDependencyError as error:
             missing = missing or error
-            continue
-        with loading():
-            return runtime.open_network(path, request)
-    raise missing or DeviceError(f"no runtime on this machine opens {path.name}")
+        except DeviceError as error:  # not on this operating system
+            reasons.append(str(error))
+        else:
+            with loading():
+                return Network(runtime.open_network(path, request))
+    raise missing or DeviceError(f"no runtime on this machine opens {path.name}: {'; '.join(reasons) or 'none reads such files'}")

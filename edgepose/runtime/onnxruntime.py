@@ -131,27 +131,8 @@ class OnnxRuntime:
         return Profile.from_times("ONNX Runtime profiler", _kernel_times(events, calls))
 
 
-class OnnxRuntimeEngine:
-    """An inference session, which allows any number of calls at once."""
-
-    def __init__(self, session: Any, info: SessionInfo) -> None:
-        self.info = info
-        self._session = session
-        self._input = session.get_inputs()[0].name
-        self._outputs = [session.get_outputs()[0].name]
-
-    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one batch."""
-        heatmaps: NDArray[np.float32] = self._session.run(self._outputs, {self._input: batch})[0]
-        return heatmaps
-
-    def close(self) -> None:
-        """Free the session."""
-        self._session = None
-
-
 class OnnxRuntimeNetwork:
-    """A network of any kind; see ``edgepose.runtime.network.Network``."""
+    """An inference session, which allows any number of calls at once."""
 
     def __init__(self, session: Any, info: SessionInfo) -> None:
         self.info = info
@@ -166,6 +147,15 @@ class OnnxRuntimeNetwork:
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+
+class OnnxRuntimeEngine(OnnxRuntimeNetwork):
+    """The network of a pose model."""
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run one batch."""
+        heatmaps: NDArray[np.float32] = self.run(batch)[0]
+        return heatmaps
 
 
 def _import() -> Any:

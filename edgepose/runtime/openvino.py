@@ -49,7 +49,8 @@ class OpenVINORuntime:
     def open(self, artifact: Artifact, request: DeviceRequest) -> "OpenVINOEngine":
         """Load a model and compile it for a device."""
         model, compiled, info = self._open(artifact.path, request)
-        return OpenVINOEngine(compiled, replace(info, batch=check_ports(artifact, _describe(model.inputs), _describe(model.outputs))))
+        inputs, outputs = _describe(model.inputs), _describe(model.outputs)
+        return OpenVINOEngine(compiled, replace(info, batch=check_ports(artifact, inputs, outputs)), inputs, outputs)
 
     @kept_signal_stack()
     def open_network(self, path: Path, request: DeviceRequest) -> "OpenVINONetwork":
@@ -93,39 +94,8 @@ class OpenVINORuntime:
         return Profile.from_times("OpenVINO PERF_COUNT", times)
 
 
-class OpenVINOEngine:
-    """A compiled model, and as many infer requests as threads have called it at once: OpenVINO runs those on its streams."""
-
-    def __init__(self, compiled: Any, info: SessionInfo) -> None:
-        self.info = info
-        self._compiled = compiled
-        self._idle: list[Any] = []
-
-    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one batch. The input is used where it lies; the output is copied out of the request."""
-        # Popping from and appending to a list are atomic. A request whose call failed isn't used again.
-        try:
-            request = self._idle.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        heatmaps: NDArray[np.float32] = request.infer([batch], share_inputs=True)[0]
-        self._idle.append(request)
-        return heatmaps
-
-    def infer_profiled(self, batch: NDArray[np.float32]) -> list[Any]:
-        """Run one batch; return OpenVINO's ``ProfilingInfo`` of each operator that ran. Needs the option ``PERF_COUNT``."""
-        request = self._compiled.create_infer_request()
-        request.infer([batch], share_inputs=True)
-        return [node for node in request.profiling_info if node.status.name == "EXECUTED"]
-
-    def close(self) -> None:
-        """Free the model and its requests."""
-        self._idle.clear()
-        self._compiled = None
-
-
 class OpenVINONetwork:
-    """A network of any kind; see ``edgepose.runtime.network.Network``."""
+    """A compiled network, and as many infer requests as threads have called it at once: OpenVINO runs those on its streams."""
 
     def __init__(self, compiled: Any, info: SessionInfo, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
         self.info = info
@@ -135,12 +105,13 @@ class OpenVINONetwork:
         self._idle: list[Any] = []
 
     def run(self, values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """Compute all outputs."""
+        """Compute all outputs. The input is used where it lies; the outputs are copied out of the request."""
+        # Popping from and appending to a list are atomic. A request whose call failed isn't used again.
         try:
             request = self._idle.pop()
         except IndexError:
             request = self._compiled.create_infer_request()
-        found = request.infer([values])
+        found = request.infer([values], share_inputs=True)
         outputs = tuple(found[index] for index in range(len(self.outputs)))
         self._idle.append(request)
         return outputs
@@ -149,6 +120,21 @@ class OpenVINONetwork:
         """Free the network and its requests."""
         self._idle.clear()
         self._compiled = None
+
+
+class OpenVINOEngine(OpenVINONetwork):
+    """The network of a pose model."""
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run one batch."""
+        heatmaps: NDArray[np.float32] = self.run(batch)[0]
+        return heatmaps
+
+    def infer_profiled(self, batch: NDArray[np.float32]) -> list[Any]:
+        """Run one batch; return OpenVINO's ``ProfilingInfo`` of each operator that ran. Needs the option ``PERF_COUNT``."""
+        request = self._compiled.create_infer_request()
+        request.infer([batch], share_inputs=True)
+        return [node for node in request.profiling_info if node.status.name == "EXECUTED"]
 
 
 def import_openvino() -> Any:

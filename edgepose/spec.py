@@ -320,6 +320,8 @@ class ModelSpec:
     @classmethod
     def from_document(cls, document: object, *, where: str = "spec") -> "ModelSpec":
         """Read the parsed form of what ``to_json`` wrote; see ``from_json``."""
+        if isinstance(document, dict) and "edgepose_detector" in document:
+            raise SpecError(f"{where} is that of a detector of people, not of a pose model: give the file as the detector")
         if not isinstance(document, dict) or "edgepose_spec" not in document:
             raise SpecError(f"{where} isn't an edgepose spec")
         version = document["edgepose_spec"]

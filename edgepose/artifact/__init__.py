@@ -5,6 +5,6 @@ together.
 Nothing here loads a native runtime: a damaged file is found before one sees it.
 """
 
-from edgepose.artifact.opening import Artifact, embed_spec, open_artifact
+from edgepose.artifact.opening import Artifact, Sealed, embed_spec, open_artifact, open_sealed
 
-__all__ = ["Artifact", "embed_spec", "open_artifact"]
+__all__ = ["Artifact", "Sealed", "embed_spec", "open_artifact", "open_sealed"]

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from edgepose.spec import ModelSpec
 
-__all__ = ["MAX_DOCUMENT_BYTES", "SEAL_KEY", "SPEC_KEY", "UNSEALED", "Format", "Location"]
+__all__ = ["MAX_DOCUMENT_BYTES", "SEAL_KEY", "SPEC_KEY", "UNSEALED", "Embeddable", "Format", "Location"]
 
 MAX_DOCUMENT_BYTES = 4 << 20
 """No embedded spec is larger; what claims to be is refused before it is read."""
@@ -32,6 +32,14 @@ class Location:
     carrier: Path
     spec: str
     seal: int
+
+
+class Embeddable(Protocol):
+    """What may stand in a file: a model's spec, or a detector's."""
+
+    def to_json(self) -> str:
+        """Return JSON text, ASCII only."""
+        ...
 
 
 class Format(Protocol):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edgepose.artifact import seal
 from edgepose.artifact.coreml import CoreMLFormat
-from edgepose.artifact.format import Format
+from edgepose.artifact.format import Embeddable, Format
 from edgepose.artifact.onnx import OnnxFormat
 from edgepose.artifact.openvino import OpenVINOFormat
 from edgepose.artifact.safetensors import SafetensorsFormat
@@ -13,7 +13,7 @@ from edgepose.artifact.tflite import TFLiteFormat
 from edgepose.errors import ArtifactError, SpecError
 from edgepose.spec import ModelSpec
 
-__all__ = ["FORMATS", "Artifact", "embed_spec", "open_artifact"]
+__all__ = ["FORMATS", "Artifact", "Sealed", "embed_spec", "open_artifact", "open_sealed"]
 
 FORMATS: tuple[Format, ...] = (TFLiteFormat(), SafetensorsFormat(), OpenVINOFormat(), OnnxFormat(), CoreMLFormat())
 _HEAD_BYTES = 4096
@@ -44,12 +44,30 @@ class Artifact:
         return sum(file.stat().st_size for file in self.files)
 
 
-def open_artifact(path: str | Path) -> Artifact:
-    """Recognise a model file by its content, check its content hash, read its spec and compare what it holds with that.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A file whose bytes are as they were sealed, whatever it holds.
+
+    Attributes:
+        path: the file (or the package folder).
+        form: its format.
+        files: every file that belongs to it.
+        document: the JSON text in it, or ``None`` where it carries none and nothing was checked.
+        sha256: the content hash of all files, in hex; empty without a document.
+    """
+
+    path: Path
+    form: Format
+    files: tuple[Path, ...]
+    document: str | None
+    sha256: str
+
+
+def open_sealed(path: str | Path) -> Sealed:
+    """Recognise a file by its content, and check its content hash where it has one.
 
     Raises:
-        ArtifactError: there is no such file, it is of no known format, carries no spec, its spec can't be read or describes another network
-            than it holds, or it names files, operators or sizes that no file of edgepose has.
+        ArtifactError: there is no such file, it is of no known format, or can't be read.
         IntegrityError: its bytes have changed since it was sealed.
     """
     path = Path(path)
@@ -58,22 +76,43 @@ def open_artifact(path: str | Path) -> Artifact:
         files = found.files(path)
         location = found.locate(path)
         if location is None:
-            raise ArtifactError(
-                f"{path}: a {found.name} file without an edgepose spec: it wasn't written by edgepose, or another tool dropped its "
-                "metadata. Convert the checkpoint with: edgepose convert"
-            )
-        sha256 = seal.check(path, files, location)
-        spec = ModelSpec.from_json(location.spec, where="the embedded spec")
-        found.check(path, files, spec)
+            return Sealed(path=path, form=found, files=files, document=None, sha256="")
+        return Sealed(path=path, form=found, files=files, document=location.spec, sha256=seal.check(path, files, location))
+    except OSError as error:
+        raise ArtifactError(f"{path}: can't be read: {error.strerror or error}") from None
+
+
+def open_artifact(path: str | Path) -> Artifact:
+    """Recognise a model file by its content, check its content hash, read its spec and compare what it holds with that.
+
+    Raises:
+        ArtifactError: there is no such file, it is of no known format, carries no spec, its spec can't be read or describes another network
+            than it holds, or it names files, operators or sizes that no file of edgepose has.
+        IntegrityError: its bytes have changed since it was sealed.
+    """
+    sealed = open_sealed(path)
+    path, found = sealed.path, sealed.form
+    if sealed.document is None:
+        raise ArtifactError(
+            f"{path}: a {found.name} file without an edgepose spec: it wasn't written by edgepose, or another tool dropped its "
+            "metadata. Convert the checkpoint with: edgepose convert"
+        )
+    try:
+        spec = ModelSpec.from_json(sealed.document, where="the embedded spec")
+        found.check(path, sealed.files, spec)
     except SpecError as error:
         raise ArtifactError(f"{path}: {error}") from None
     except OSError as error:
         raise ArtifactError(f"{path}: can't be read: {error.strerror or error}") from None
-    return Artifact(path=path, format=found.name, spec=spec, files=files, sha256=sha256)
+    return Artifact(path=path, format=found.name, spec=spec, files=sealed.files, sha256=sealed.sha256)
 
 
-def embed_spec(path: str | Path, spec: ModelSpec) -> str:
+def embed_spec(path: str | Path, spec: Embeddable) -> str:
     """Write ``spec`` into a model file, replacing one that is there, and seal the file with the hash of its content.
+
+    Args:
+        path: the file.
+        spec: a ``ModelSpec``, or a detector's.
 
     Returns:
         The content hash, in hex.

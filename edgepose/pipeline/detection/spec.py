@@ -180,6 +180,8 @@ class DetectorSpec:
             SpecError: the text isn't JSON, is no detector's spec or of another version, or a field is missing, unknown or wrong.
         """
         document = parse_json(text, where=where)
+        if isinstance(document, dict) and "edgepose_spec" in document:
+            raise SpecError(f"{where} is that of a pose model, not of a detector")
         if not isinstance(document, dict) or _KEY not in document:
             raise SpecError(f"{where} isn't that of a detector")
         version = document[_KEY]

@@ -34,7 +34,7 @@ __all__ = ["Course", "find_courses", "find_jitter", "find_lags", "main", "shake"
 
 Floats = npt.NDArray[np.float64]
 Find = Callable[[Frame], Detections]
-Estimate = Callable[[Frame, npt.NDArray[np.float32]], Poses]
+Estimate = Callable[[Frame, npt.NDArray[np.floating]], Poses]
 
 _EVERY = 5
 _SURE = 0.3

@@ -9,7 +9,7 @@ from edgepose.pipeline.frame import Frame
 from edgepose.pipeline.tracking.similarity import assign, overlaps
 from edgepose.pipeline.tracking.tracks import Tracks
 
-__all__ = ["Association", "OverlapAssociation"]
+__all__ = ["Association", "OverlapAssociation", "pair_by_overlap"]
 
 SAME = 0.25
 """Intersection over union from which a detection may be somebody who is followed."""

@@ -1,4 +1,4 @@
-"""Files of person boxes: for every image, by image name, or in COCO's forms."""
+"""The boxes that a file holds, and which of them are an image's or a frame's. ``edgepose.box_forms`` reads the file."""
 
 import os
 import re
@@ -6,23 +6,15 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from edgepose.box_rows import PERSON_CLASS, split_rows
-from edgepose.document import describe, read_json
 from edgepose.errors import InputError, SpecError
 
-__all__ = ["BoxFile", "load_boxes"]
+__all__ = ["BoxFile"]
 
-MAX_BYTES = 1 << 30
-FORMS = (
-    '[[left, top, right, bottom], …], {"folder/image.jpg": [[…], …], …}, {"people": [{"box_xyxy": […]}, …]} or COCO\'s lists of objects '
-    "with image_id and bbox"
-)
-COCO_PERSON = 1
 _COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{1,18})", re.ASCII)
 
 Rows = npt.NDArray[np.float64]
@@ -41,13 +33,15 @@ class BoxFile:
         source: the file, as error messages name it.
         shared: (N, 4 to 6) rows for every image, or ``None`` where the file goes by image.
         by_name: image name → (N, 4 to 6) rows: left, top, right, bottom, and the detector's score and class where the file has them.
-        by_number: COCO's image id → rows, for files without names: an image is found by the number in its name.
+        by_number: COCO's image id → rows, for files without names: an image is found by the number in its name, a frame by its index.
+        by_frame: index of a frame, from 0 → rows, for files that describe a video.
     """
 
     source: str
     shared: Rows | None
     by_name: Mapping[str, Rows]
     by_number: Mapping[int, Rows] = field(default_factory=dict)
+    by_frame: Mapping[int, Rows] = field(default_factory=dict)
     _names: dict[Parts, str] = field(init=False, repr=False, default_factory=dict)
     _given: dict[Key, str] = field(init=False, repr=False, default_factory=dict)
 
@@ -94,6 +88,33 @@ class BoxFile:
             self._refuse_second(key, self._given.setdefault(key, _place(path)), _place(path))
         return self.by_number[key] if isinstance(key, int) else self.by_name[self._names[key]]
 
+    def rows_for_frame(self, index: int, name: str) -> Rows:
+        """Return the rows (N, 4 to 6) of a frame of a video, camera or other source that moves.
+
+        A frame is found by its index: among the frames of JSON lines; as ``image_id`` of COCO's results, where a frame without any object
+        has nobody in it; or as the name ``"12"``. Boxes for every image are every frame's, as are those under the source's own name.
+
+        Args:
+            index: the frame's, from 0.
+            name: the source's.
+
+        Raises:
+            InputError: the file says nothing about the frame.
+        """
+        if self.shared is not None:
+            return self.shared
+        if self.by_frame or self.by_number:
+            rows = (self.by_frame or self.by_number).get(index)
+            if rows is None and not self.by_frame:
+                rows = np.empty((0, 4))
+        else:
+            rows = self.by_name.get(str(index))
+            rows = self.find(name) if rows is None else rows
+        if rows is None:
+            known = f"it has the frames {_some(map(str, self.by_frame))}" if self.by_frame else f"it names {_some(map(repr, self.by_name))}"
+            raise InputError(f"{self.source} has no boxes for frame {index}; {known}")
+        return rows
+
     def check_names(self, paths: Iterable[str | Path]) -> None:
         """Look at all images before any is used.
 
@@ -127,131 +148,14 @@ class BoxFile:
         same = [self._names[parts] for parts in self._names if parts[-1:] == _split(Path(path).name)]
         if same:
             return f"it names {_some(map(repr, same))}, which is in another folder"
+        if self.by_frame and not self.by_name:
+            return "it describes the frames of a video, and this is a picture"
         if not self.by_number:
             return f"it names {_some(map(repr, self.by_name))}"
         return (
             f"it goes by image_id ({_some(map(str, self.by_number))}), and no number is in this image's name: put its file_name into each "
             "object"
         )
-
-
-def load_boxes(path: str | Path) -> BoxFile:
-    """Read a JSON file of boxes in one of these forms, in image pixels.
-
-    - ``[[left, top, right, bottom], …]``: the same for every image;
-    - ``{"image.jpg": [[left, top, right, bottom], …], …}``: by image name, with as much of its folder as is needed to tell images apart;
-    - ``{"people": [{"box_xyxy": [left, top, right, bottom], …}, …]}``: the same for every image; what else a person holds is ignored;
-    - ``[{"image_id": 139, "bbox": [left, top, width, height], "score": 0.9}, …]``, COCO's detections: an image is found by the number in
-      its name, by ``file_name`` where the objects have it, or by an ``image_id`` that is a name; of several categories 1 are people;
-    - ``{"images": [{"id": 1, "file_name": …}, …], "annotations": [{"image_id": 1, "bbox": […]}, …]}``, COCO's annotations.
-
-    Rows of the first two may have a fifth number, the score from 0 to 1, and a sixth, the class, of which 0 are people. Numbers of a box
-    may be null, as JSON has no NaN: such a box is a person that can't be used.
-
-    Only the form is checked here: ``judge_boxes`` does the rest when the image is known.
-
-    Raises:
-        InputError: the file can't be read.
-        SpecError: its content has none of these forms.
-    """
-    source = str(path)
-    document = read_json(path, what="the boxes file", max_bytes=MAX_BYTES)
-    if isinstance(document, list):
-        if document and all(isinstance(entry, dict) for entry in document):
-            return _read_detections(document, source, None, COCO_PERSON)
-        return BoxFile(source=source, shared=_parse(document, source), by_name={})
-    if not isinstance(document, dict):
-        raise SpecError(f"{source} holds {describe(document)}; allowed: {FORMS}")
-    if isinstance(document.get("annotations"), list) and isinstance(document.get("images"), list):
-        return _read_annotations(document, source)
-    people = document.get("people")
-    if isinstance(people, list) and all(isinstance(person, dict) for person in people):
-        boxes = [person.get("box_xyxy") for person in people]
-        return BoxFile(source=source, shared=_parse(boxes, f"{source}: people"), by_name={})
-    by_name = {name: _parse(boxes, f"{source}: {name}") for name, boxes in document.items()}
-    return BoxFile(source=source, shared=None, by_name=by_name)
-
-
-def _parse(items: object, where: str) -> Rows:
-    if not isinstance(items, list):
-        raise SpecError(f"{where} holds {describe(items)}; expected a list of boxes: {FORMS}")
-    if items in ([], [[]]):
-        return np.empty((0, 4))
-    table: list[list[float]] = []
-    for index, item in enumerate(map(_finite, items)):
-        if not _is_row(item) or not 4 <= len(item) <= 6:
-            raise SpecError(f"{where}: box {index} is {describe(item)}; expected four numbers: left, top, right, bottom")
-        table.append(item)
-        if len(item) != len(table[0]):
-            raise SpecError(f"{where}: box {index} has {len(item)} numbers, box 0 {len(table[0])}; expected the same of each")
-    rows = np.array(table, dtype=np.float64).reshape(len(table), -1)
-    try:
-        split_rows(rows)
-    except InputError as error:
-        raise SpecError(f"{where}: {error}") from None
-    return rows
-
-
-def _read_annotations(document: dict[str, Any], source: str) -> BoxFile:
-    names: dict[object, str] = {}
-    for number, image in enumerate(document["images"]):
-        if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or not isinstance(image.get("id"), int | str):
-            raise SpecError(f"{source}: images[{number}] is {describe(image)}; expected an object with id and file_name")
-        names[image["id"]] = image["file_name"]
-    categories = document.get("categories")
-    known = [each for each in categories if isinstance(each, dict)] if isinstance(categories, list) else []
-    people = [each.get("id") for each in known if str(each.get("name")).lower() == "person"]
-    entries = document["annotations"]
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise SpecError(f"{source}: annotations holds something that isn't an object")
-    found = _read_detections([entry for entry in entries if not entry.get("iscrowd")], source, names, people[0] if people else COCO_PERSON)
-    # An image without people is known, and has none.
-    return BoxFile(source=source, shared=None, by_name=dict.fromkeys(names.values(), np.empty((0, 4))) | dict(found.by_name))
-
-
-def _read_detections(entries: list[dict[str, Any]], source: str, names: Mapping[object, str] | None, person: object) -> BoxFile:
-    """Read objects with ``bbox``, and ``image_id`` or ``file_name``; ``names`` are those of the ids, where the file has them."""
-    categories = [entry.get("category_id") for entry in entries]
-    several = any(category != categories[0] for category in categories)
-    if several and person not in categories:
-        raise SpecError(f"{source} holds detections of several categories, but none of {person!r}, which are people")
-    rows: dict[str | int, list[list[float]]] = {}
-    for number, entry in enumerate(entries):
-        box, image, score = _finite(entry.get("bbox")), entry.get("file_name", entry.get("image_id")), entry.get("score")
-        if not _is_row(box) or len(box) != 4 or isinstance(image, bool) or not isinstance(image, int | str):
-            raise SpecError(f"{source}: object {number} is {describe(entry)}; expected image_id, and bbox: left, top, width, height")
-        if names is not None:
-            if image not in names:
-                raise SpecError(f"{source}: object {number} has image_id {describe(image)}, which isn't among the images")
-            image = names[image]
-        kept = rows.setdefault(image, [])
-        if several and entry.get("category_id") != person:
-            continue
-        left, top, width, height = map(float, box)
-        scored = [float(score)] if isinstance(score, int | float) and 0 <= score <= 1 else []
-        kept.append([left, top, left + width, top + height, *scored])
-    arrays = {image: _even(table) for image, table in rows.items()}
-    return BoxFile(
-        source=source,
-        shared=None,
-        by_name={image: table for image, table in arrays.items() if isinstance(image, str)},
-        by_number={image: table for image, table in arrays.items() if isinstance(image, int)},
-    )
-
-
-def _even(rows: list[list[float]]) -> Rows:
-    """As an array; without scores where not all have one."""
-    columns = min(map(len, rows), default=4)
-    return np.array([row[:columns] for row in rows], dtype=np.float64).reshape(-1, columns)
-
-
-def _finite(box: object) -> object:
-    """A box whose nulls, which is how most writers of JSON spell NaN, are NaN again."""
-    return [np.nan if value is None else value for value in box] if isinstance(box, list) else box
-
-
-def _is_row(item: object) -> TypeGuard[list[float]]:
-    return isinstance(item, list) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in item)
 
 
 def _place(path: str | Path) -> str:

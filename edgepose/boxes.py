@@ -1,4 +1,4 @@
-"""Person boxes: whether they can be used, and which can't and why. ``edgepose.box_file`` reads them from files."""
+"""Person boxes: whether they can be used, and which can't and why. ``edgepose.box_forms`` reads them from files."""
 
 import numbers
 from dataclasses import dataclass, replace
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepose.box_file import BoxFile, load_boxes
+from edgepose.box_file import BoxFile
+from edgepose.box_forms import load_boxes
 from edgepose.box_rows import PERSON_CLASS, split_rows
 from edgepose.errors import InputError
 

@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from edgepose.box_file import load_boxes
+from edgepose.box_forms import load_boxes
 from edgepose.checking import kinds
 from edgepose.checking.annotations import load_other
 from edgepose.checking.recognition import Recognised

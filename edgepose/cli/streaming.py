@@ -117,6 +117,7 @@ def open_detector_of(source: "Source | None", options: argparse.Namespace) -> "D
         min_score=options.box_score,
         device=options.detector_device,
         threads=options.detector_threads,
+        moving=source is not None and source.info.kind != "pictures",
     )
 
 

@@ -91,7 +91,13 @@ def stream(
         opened = open_source(source, source_options)
         stack.callback(opened.close)
         finder = choose_detector(
-            detector, boxes=boxes, whole=whole, min_score=min_box_score, device=detector_device, threads=detector_threads
+            detector,
+            boxes=boxes,
+            whole=whole,
+            min_score=min_box_score,
+            device=detector_device,
+            threads=detector_threads,
+            moving=_moves(opened),
         )
         if finder is not detector:
             stack.callback(finder.close)

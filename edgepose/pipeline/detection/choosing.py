@@ -13,7 +13,14 @@ __all__ = ["choose_detector"]
 
 
 def choose_detector(
-    detector: Any, *, boxes: BoxFile | str | Path | None, whole: bool, min_score: float | None, device: str, threads: int | None
+    detector: Any,
+    *,
+    boxes: BoxFile | str | Path | None,
+    whole: bool,
+    min_score: float | None,
+    device: str,
+    threads: int | None,
+    moving: bool = False,
 ) -> Detector:
     """Return who looks for people.
 
@@ -24,6 +31,7 @@ def choose_detector(
         min_score: see ``open_detector``.
         device: see ``open_detector``.
         threads: see ``open_detector``.
+        moving: whether frames are looked up in the file of boxes by index, not by name.
 
     Raises:
         InputError: more than one was asked for, or none.
@@ -32,7 +40,7 @@ def choose_detector(
     if sum((named and detector != "none", boxes is not None, whole)) > 1:
         raise InputError("a detector, boxes and whole each say who is in a frame: give one of them")
     if boxes is not None:
-        return BoxFileDetector(boxes if isinstance(boxes, BoxFile) else load_boxes(boxes))
+        return BoxFileDetector(boxes if isinstance(boxes, BoxFile) else load_boxes(boxes), moving=moving)
     if whole:
         return WholePictureDetector()
     if detector is None or detector == "none":

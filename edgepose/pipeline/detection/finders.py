@@ -12,20 +12,28 @@ __all__ = ["BoxFileDetector", "CallableDetector", "WholePictureDetector"]
 
 
 class BoxFileDetector:
-    """Boxes out of a file, by the picture's name; see ``edgepose.boxes.load_boxes``."""
+    """Boxes out of a file; see ``edgepose.boxes.load_boxes``.
+
+    Args:
+        boxes: what it holds.
+        moving: frames are of a video or another source that moves, and are looked up by their index; pictures are by their name.
+    """
 
     images_only = False
 
-    def __init__(self, boxes: BoxFile) -> None:
+    def __init__(self, boxes: BoxFile, *, moving: bool = False) -> None:
         self.description = boxes.source
         self._boxes = boxes
+        self._moving = moving
 
     def find(self, frame: Frame) -> Detections:
-        """Return the boxes of the frame's picture.
+        """Return the boxes of the frame.
 
         Raises:
             InputError: the file says nothing about it, or its boxes are in another form than pixels.
         """
+        if self._moving:
+            return _take(self._boxes.rows_for_frame(frame.index, frame.name), frame)
         return _take(self._boxes.rows_for_image(frame.name), frame)
 
     def close(self) -> None:

@@ -41,8 +41,10 @@ $(VENV)/convert.done: $(VENV)/bin/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[convert]'
 	touch $@
 
+# trackers asks for another build of OpenCV, too; what else it needs is in dev.
 $(VENV)/dev.done: $(VENV)/bin/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps 'trackers>=2.6' 'supervision>=0.26.1' 'pydeprecate>=0.9,<0.14' 'defusedxml>=0.7.1'
 	touch $@
 
 # rtmlib asks for another build of OpenCV, which would overwrite ours: it is installed without what it asks for.

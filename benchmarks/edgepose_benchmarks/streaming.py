@@ -5,7 +5,8 @@
 Each figure is the median of ``--rounds`` runs in one process, taken in turns. People are looked for with the same detector every
 ``--every`` frames, boxes are carried on in between. Nothing is drawn or written. ``rtmlib`` reads the video with OpenCV, as its own
 examples do, runs on ONNX Runtime, and carries boxes on without numbers, because its numbering stops with an IndexError on one of our
-videos. A stage alone: reading all frames; the detector on every n-th; the pose model on the boxes that the stream looked at.
+videos. A stage alone: reading all frames; the detector on every n-th; the pose model on all boxes that the stream looked at, also
+those of people of whom the tracker isn't certain yet.
 """
 
 import argparse
@@ -13,19 +14,20 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose import PoseEstimator, load
+from edgepose import PoseEstimator, Poses, load
 from edgepose.boxes import judge_boxes
 from edgepose.cli.table import format_table
 from edgepose.pipeline.detection import open_detector
-from edgepose.pipeline.frame import Detections, Frame
-from edgepose.pipeline.opening import stream
+from edgepose.pipeline.frame import Detections, Failure, Frame
 from edgepose.pipeline.options import StreamOptions
-from edgepose.pipeline.protocols import SourceInfo
+from edgepose.pipeline.protocols import Source, SourceInfo, Tracker
+from edgepose.pipeline.smoothing import OneEuroSmoother
 from edgepose.pipeline.sources import open_source
 from edgepose.pipeline.stream import PoseStream
 from edgepose.pipeline.tracking import open_tracker
@@ -61,17 +63,24 @@ def main(arguments: list[str] | None = None) -> None:
 def _measure_video(video: str, options: argparse.Namespace) -> None:
     frames = [frame for frame in _take(open_source(video), options.frames) if isinstance(frame, Frame)]
     print(f"\n{Path(video).name}, {len(frames)} frames of {frames[0].image.shape[1]}×{frames[0].image.shape[0]}:")
-    looked_at: list[NDArray[np.float32]] = []
+    looked_at: list[Detections] = []
     contenders: dict[str, Callable[[], int]] = {}
     session = load(options.model, "auto", options.threads)
     detector = open_detector(options.detector, device=options.detector_device, threads=options.threads)
 
     def whole() -> int:
-        looked_at.clear()
-        running = stream(video, session, detector=detector, track=True, detect_every=options.every)
-        with running:
-            looked_at.extend(result.poses.boxes_xyxy for result in _take(running, len(frames)))
-        return len(frames)
+        tracker = _Noting(open_tracker())
+        running = PoseStream(
+            _First(open_source(video), len(frames)),
+            session,
+            detector,
+            tracker=tracker,
+            smoother=OneEuroSmoother(),
+            options=StreamOptions(detect_every=options.every),
+        )
+        count = sum(1 for _ in running)
+        looked_at[:] = tracker.looked_at
+        return count
 
     whole()
     contenders["edgepose.stream"] = whole
@@ -109,10 +118,10 @@ def _detect(detector, frames: list[Frame], every: int) -> int:  # type: ignore[n
     return len(frames)
 
 
-def _estimate(session: Session, frames: list[Frame], looked_at: list[NDArray[np.float32]]) -> int:
+def _estimate(session: Session, frames: list[Frame], looked_at: list[Detections]) -> int:
     estimator = PoseEstimator(session)
-    for frame, boxes in zip(frames, looked_at, strict=False):
-        estimator.estimate(frame.image, judge_boxes(boxes, frame.image.shape, form_is_known=True))
+    for frame, found in zip(frames, looked_at, strict=True):
+        estimator.estimate(frame.image, judge_boxes(found.boxes_xyxy, frame.image.shape, form_is_known=True))
     return len(frames)
 
 
@@ -143,6 +152,40 @@ def _rtmlib(video: str, options: argparse.Namespace, count: int) -> Callable[[],
         return count
 
     return run
+
+
+class _First:
+    """The first frames of a source: the stream ends with them, instead of having begun others when it is left."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self.info = source.info
+        self._source = source
+        self._count = count
+
+    def __iter__(self) -> Iterator[Frame | Failure]:
+        return islice(self._source, self._count)
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class _Noting:
+    """A tracker that keeps note of what it had looked at."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.looked_at: list[Detections] = []
+        self._tracker = tracker
+
+    def carry(self, frame: Frame) -> Detections:
+        self.looked_at.append(self._tracker.carry(frame))
+        return self.looked_at[-1]
+
+    def match(self, frame: Frame, detections: Detections) -> Detections:
+        self.looked_at.append(self._tracker.match(frame, detections))
+        return self.looked_at[-1]
+
+    def update(self, frame: Frame, poses: Poses) -> tuple[Poses, NDArray[np.int64]]:
+        return self._tracker.update(frame, poses)
 
 
 class _Synthetic:

@@ -97,13 +97,14 @@ def test_yolox_rows_are_decoded_by_their_cells():
 
 
 def test_rtmdet_cells_are_decoded_by_their_corners():
-    scores, distances = np.zeros((1, 84, 1), np.float32), np.zeros((1, 84, 4), np.float32)
+    wide = spec(kind="rtmdet", classes=1, input=DetectorInput(height=64, width=96))
+    scores, distances = np.zeros((1, 126, 1), np.float32), np.zeros((1, 126, 4), np.float32)
     # Cell (column 2, row 1) of the second grid: its corner is at (32, 16).
-    scores[0, 64 + 1 * 4 + 2], distances[0, 64 + 1 * 4 + 2] = 0.9, [10, 11, 12, 13]
+    scores[0, 96 + 1 * 6 + 2], distances[0, 96 + 1 * 6 + 2] = 0.9, [10, 11, 12, 13]
     # The same person, seen by the cell to the left; and somebody else.
-    scores[0, 64 + 1 * 4 + 1], distances[0, 64 + 1 * 4 + 1] = 0.7, [-6, 11, 28, 13]
-    scores[0, 80], distances[0, 80] = 0.8, [-1, -2, 5, 6]
-    boxes, found = decode((scores, distances), spec(kind="rtmdet", classes=1))
+    scores[0, 96 + 1 * 6 + 1], distances[0, 96 + 1 * 6 + 1] = 0.7, [-6, 11, 28, 13]
+    scores[0, 120], distances[0, 120] = 0.8, [-1, -2, 5, 6]
+    boxes, found = decode((scores, distances), wide)
     np.testing.assert_array_equal(boxes, [[22, 5, 44, 29], [1, 2, 5, 6]])
     np.testing.assert_allclose(found, [0.9, 0.8])
 

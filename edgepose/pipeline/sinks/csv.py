@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.pipeline.frame import Failure, FramePoses
-from edgepose.pipeline.sinks.context import SinkContext, explain_write_error, prepare_file
+from edgepose.pipeline.sinks.context import SinkContext, prepare_file
+from edgepose.pipeline.sinks.text_file import TextFile
 
 __all__ = ["CsvSink"]
 
@@ -20,15 +21,11 @@ class CsvSink:
     """  # noqa: D205  # one sentence and its exceptions
 
     def __init__(self, path: Path, context: SinkContext) -> None:
-        self._path = path
         prepare_file(path, context)
-        try:
-            self._file = path.open("w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise explain_write_error(path, error) from None
+        self._file = TextFile(path)
         self._rows = csv.writer(self._file, lineterminator="\n")
         columns = ["frame", "time_s", "name", "id", "left", "top", "right", "bottom", "box_score"]
-        self._put([*columns, *(f"{name}_{what}" for name in context.skeleton.keypoints for what in ("x", "y", "score"))])
+        self._rows.writerow([*columns, *(f"{name}_{what}" for name in context.skeleton.keypoints for what in ("x", "y", "score"))])
 
     def write(self, result: FramePoses | Failure) -> None:
         """Write the people of a frame."""
@@ -43,21 +40,11 @@ class CsvSink:
             score = None if poses.box_scores is None else poses.box_scores[row]
             points = np.concatenate([poses.keypoints_xy[row], poses.scores[row][:, None]], axis=1).reshape(-1)
             numbers = [*poses.boxes_xyxy[row], np.nan if score is None else score, *points]
-            self._put([result.index, time_s, name, number, *(_plain(float(value)) for value in numbers)])
+            self._rows.writerow([result.index, time_s, name, number, *(_plain(float(value)) for value in numbers)])
 
     def close(self) -> None:
         """Close the file."""
-        try:
-            self._file.close()
-        except OSError as error:
-            raise explain_write_error(self._path, error) from None
-
-    def _put(self, row: list[object]) -> None:
-        try:
-            self._rows.writerow(row)
-            self._file.flush()
-        except OSError as error:
-            raise explain_write_error(self._path, error) from None
+        self._file.close()
 
 
 def _plain(value: float) -> str:

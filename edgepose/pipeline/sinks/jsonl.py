@@ -3,10 +3,10 @@
 import json
 import sys
 from pathlib import Path
-from typing import TextIO
 
 from edgepose.pipeline.frame import Failure, FramePoses
 from edgepose.pipeline.sinks.context import SinkContext, describe_result, explain_write_error, prepare_file
+from edgepose.pipeline.sinks.text_file import TextFile
 
 __all__ = ["JsonLinesSink"]
 
@@ -16,35 +16,31 @@ class JsonLinesSink:
 
     def __init__(self, path: Path, context: SinkContext) -> None:
         self._context = context
-        self._path = path
-        self._file: TextIO
-        if str(path) == "-":
-            self._file = sys.stdout
-            return
-        prepare_file(path, context)
-        try:
-            self._file = path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise explain_write_error(path, error) from None
+        self._file: TextFile | None = None
+        if str(path) != "-":
+            prepare_file(path, context)
+            self._file = TextFile(path)
 
     def write(self, result: FramePoses | Failure) -> None:
-        """Write a line."""
+        """Write a line.
+
+        Raises:
+            BrokenPipeError: nobody reads standard output any more.
+            InputError: it can't be written.
+        """
+        line = json.dumps(describe_result(result, self._context)) + "\n"
+        if self._file is not None:
+            self._file.write(line)
+            return
         try:
-            self._file.write(json.dumps(describe_result(result, self._context)) + "\n")
-            self._file.flush()
+            sys.stdout.write(line)
+            sys.stdout.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise explain_write_error(self._path, error) from None
+            raise explain_write_error("-", error) from None
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is not sys.stdout:
-            _close(self._file, self._path)
-
-
-def _close(file: TextIO, path: Path) -> None:
-    try:
-        file.close()
-    except OSError as error:
-        raise explain_write_error(path, error) from None
+        """Close the file; standard output stays open."""
+        if self._file is not None:
+            self._file.close()

@@ -35,6 +35,7 @@ class BoxFile:
         by_name: image name → (N, 4 to 6) rows: left, top, right, bottom, and the detector's score and class where the file has them.
         by_number: COCO's image id → rows, for files without names: an image is found by the number in its name, a frame by its index.
         by_frame: index of a frame, from 0 → rows, for files that describe a video.
+        image_ids: image name → COCO's image id, of annotations.
     """
 
     source: str
@@ -42,6 +43,7 @@ class BoxFile:
     by_name: Mapping[str, Rows]
     by_number: Mapping[int, Rows] = field(default_factory=dict)
     by_frame: Mapping[int, Rows] = field(default_factory=dict)
+    image_ids: Mapping[str, int] = field(default_factory=dict)
     _names: dict[Parts, str] = field(init=False, repr=False, default_factory=dict)
     _given: dict[Key, str] = field(init=False, repr=False, default_factory=dict)
 
@@ -114,6 +116,11 @@ class BoxFile:
             known = f"it has the frames {_some(map(str, self.by_frame))}" if self.by_frame else f"it names {_some(map(repr, self.by_name))}"
             raise InputError(f"{self.source} has no boxes for frame {index}; {known}")
         return rows
+
+    def find_image_id(self, path: str | Path) -> int | None:
+        """Return COCO's id of an image, as annotations have it; ``None`` where the file doesn't know it."""
+        key = self._match(path)
+        return None if key is None else key if isinstance(key, int) else self.image_ids.get(self._names[key])
 
     def check_names(self, paths: Iterable[str | Path]) -> None:
         """Look at all images before any is used.

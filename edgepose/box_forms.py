@@ -149,7 +149,10 @@ def _read_annotations(document: dict[str, Any], source: str) -> BoxFile:
         raise SpecError(f"{source}: annotations holds something that isn't an object")
     found = _read_detections([entry for entry in entries if not entry.get("iscrowd")], source, names, people[0] if people else COCO_PERSON)
     # An image without people is known, and has none.
-    return BoxFile(source=source, shared=None, by_name=dict.fromkeys(names.values(), np.empty((0, 4))) | dict(found.by_name))
+    by_name = dict.fromkeys(names.values(), np.empty((0, 4))) | dict(found.by_name)
+    return BoxFile(
+        source=source, shared=None, by_name=by_name, image_ids={name: key for key, name in names.items() if isinstance(key, int)}
+    )
 
 
 def _read_detections(entries: list[dict[str, Any]], source: str, names: Mapping[object, str] | None, person: object) -> BoxFile:

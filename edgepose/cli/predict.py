@@ -21,6 +21,8 @@ from edgepose.cli.streaming import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgepose.pipeline.protocols import Sink
     from edgepose.pipeline.sinks import SinkContext
     from edgepose.pipeline.stream import PoseStream
@@ -79,7 +81,13 @@ def run(options: argparse.Namespace) -> int:
         stack.callback(detector.close)
         session = stack.enter_context(load(model, options.device, options.threads, dict(options.option), untrusted=options.untrusted))
         looked_for = f"people: {detector.description}"
-        context = SinkContext(info=source.info, skeleton=session.spec.skeleton, looked_for=looked_for, min_score=options.min_score)
+        context = SinkContext(
+            info=source.info,
+            skeleton=session.spec.skeleton,
+            looked_for=looked_for,
+            min_score=options.min_score,
+            find_image_id=_read_image_ids(options) if source.info.kind == "pictures" else None,
+        )
         stream = stack.enter_context(open_stream_of(source, session, detector, options))
         report = Report(stream, context, artifact=str(model))
         _follow(stream, report, context, names, options)
@@ -118,6 +126,16 @@ def _follow(stream: "PoseStream", report: Report, context: "SinkContext", names:
             writer.close()
         if window is not None:
             window.close()
+
+
+def _read_image_ids(options: argparse.Namespace) -> "Callable[[str], int | None] | None":
+    """Return what numbers pictures as the annotations given with ``--boxes`` do, where COCO results are written."""
+    from edgepose.boxes import load_boxes
+
+    if options.boxes is None or not any(place.lower().endswith(".json") for place in options.out or ()):
+        return None
+    boxes = load_boxes(options.boxes)
+    return boxes.find_image_id if boxes.image_ids else None
 
 
 def _open_sinks(context: "SinkContext", names: list[str], options: argparse.Namespace) -> list["Sink"]:

@@ -1,5 +1,6 @@
 """What a sink is told of the stream, and how a frame is drawn and written out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ class SinkContext:
         skeleton: keypoints of its poses.
         looked_for: how people were looked for, in words; stands in every document.
         min_score: keypoints from this score on are drawn.
+        find_image_id: returns COCO's id of a picture by its name, as ``BoxFile.find_image_id`` of annotations does; without it, names
+            that are numbers are the ids.
     """
 
     info: SourceInfo
     skeleton: Skeleton
     looked_for: str
     min_score: float = 0.3
+    find_image_id: Callable[[str], int | None] | None = None
 
 
 def draw_result(result: FramePoses, context: SinkContext) -> npt.NDArray[np.uint8]:

@@ -17,20 +17,21 @@ class TextFile:
     Args:
         path: what is written; an existing file is replaced.
         tail: what stands behind the last piece at all times, as a list's closing bracket does.
+        final: what errors call it, where it has another name until it is finished.
 
     Raises:
         InputError: it can't be written.
     """
 
-    def __init__(self, path: Path, *, tail: str = "") -> None:
-        self._path = path
+    def __init__(self, path: Path, *, tail: str = "", final: Path | None = None) -> None:
+        self._path = final or path
         self._tail = tail.encode()
         self._end = 0
         self._failed = False
         try:
             self._file = path.open("wb", buffering=0)
         except OSError as error:
-            raise explain_write_error(path, error) from None
+            raise explain_write_error(self._path, error) from None
         if tail:
             self.write("")
 

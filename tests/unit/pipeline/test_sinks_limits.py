@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from test_sinks import context, result
 
+from edgepose.boxes import load_boxes
 from edgepose.errors import InputError
 from edgepose.pipeline.sinks import open_sink
 
@@ -82,3 +84,55 @@ def test_a_pipe_that_nobody_reads_any_more_says_so(tmp_path):
     with pytest.raises(BrokenPipeError):
         sink.write(result(1))
     sink.close()
+
+
+def test_coco_results_keep_whom_they_have_where_the_disk_is_full(tmp_path):
+    path = tmp_path / "x.json"
+    with limited_files(20_000):
+        sink = open_sink(path, context())
+        whole = fill(sink)
+        sink.close()
+        sink.close()
+    assert whole > 10
+    assert [entry["image_id"] for entry in json.loads(path.read_text())] == list(range(whole))
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_coco_results_that_can_not_get_their_name_leave_nothing(tmp_path):
+    sink = open_sink(tmp_path / "x.json", context())
+    sink.write(result())
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(InputError, match=r"can't write '.*x\.json': Is a directory"):
+        sink.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def write_coco(path, names, find_image_id=None):
+    sink = open_sink(path, dataclasses.replace(context(kind="pictures"), find_image_id=find_image_id))
+    try:
+        for index, name in enumerate(names):
+            sink.write(result(index, name=name))
+    finally:
+        sink.close()
+    return [entry["image_id"] for entry in json.loads(path.read_text())]
+
+
+def test_no_two_pictures_have_one_image_id(tmp_path):
+    path = tmp_path / "x.json"
+    assert write_coco(path, ["a.jpg", "b.jpg", "0.jpg"]) == [0, 1, 2]
+    with pytest.raises(InputError, match=r"can't give 'a/7.jpg' the image_id 7: another picture has it"):
+        write_coco(path, ["7.jpg", "a/7.jpg"])
+    with pytest.raises(InputError, match=r"can't give 'a.jpg' an image_id: the pictures before it are named by their numbers"):
+        write_coco(path, ["1.jpg", "a.jpg"])
+    # Those before are there.
+    assert [entry["image_id"] for entry in json.loads(path.read_text())] == [1]
+
+
+def test_image_ids_are_those_of_annotations(tmp_path):
+    images = [{"id": 900, "file_name": "left/a.jpg"}, {"id": 17, "file_name": "right/a.jpg"}, {"id": 3, "file_name": "12.jpg"}]
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "annotations": []}))
+    find = load_boxes(tmp_path / "annotations.json").find_image_id
+    names = ["photos/right/a.jpg", "photos/left/a.jpg", "12.jpg"]
+    assert write_coco(tmp_path / "x.json", names, find) == [17, 900, 3]
+    with pytest.raises(InputError, match="the annotations have no image of this file_name"):
+        write_coco(tmp_path / "x.json", ["photos/c.jpg"], find)

@@ -1,11 +1,10 @@
 """A drawing and a document for each frame."""
 
 import json
-from collections import Counter
 from pathlib import Path
 
 from edgepose.errors import InputError
-from edgepose.files import staged_file
+from edgepose.files import check_folder, staged_file
 from edgepose.image import write_image
 from edgepose.pipeline.frame import Failure, FramePoses
 from edgepose.pipeline.sinks.context import SinkContext, describe_result, draw_result, explain_write_error
@@ -27,9 +26,10 @@ class PictureSink:
         self.document: Path | None = None
         self._folder = folder
         self._context = context
-        self._taken: Counter[str] = Counter()
+        self._taken: dict[str, int] = {}
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{str(folder)!r} is a file; expected a folder to write to")
+        check_folder(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -58,6 +58,10 @@ class PictureSink:
         stem = Path(result.name).stem or "frame"
         if self._context.info.kind != "pictures":
             return f"{stem}-{result.index:06d}-pose"
-        self._taken[stem] += 1
-        number = self._taken[stem]
-        return f"{stem}-pose" if number == 1 else f"{stem}-{number}-pose"
+        number = self._taken.get(stem, 0) + 1
+        # A picture's own name may end in such a number.
+        while (name := stem if number == 1 else f"{stem}-{number}") in self._taken:
+            number += 1
+        self._taken[stem] = number
+        self._taken.setdefault(name, 1)
+        return f"{name}-pose"

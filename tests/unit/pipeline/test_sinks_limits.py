@@ -136,3 +136,29 @@ def test_image_ids_are_those_of_annotations(tmp_path):
     assert write_coco(tmp_path / "x.json", names, find) == [17, 900, 3]
     with pytest.raises(InputError, match="the annotations have no image of this file_name"):
         write_coco(tmp_path / "x.json", ["photos/c.jpg"], find)
+
+
+@pytest.mark.parametrize(
+    ("names", "stems"),
+    [(["1", "b/1", "1-2", "c/1"], ["1", "1-2", "1-2-2", "1-3"]), (["1-2", "1", "b/1", "b/1-2"], ["1", "1-2", "1-2-2", "1-3"])],
+)
+def test_no_drawing_replaces_another_pictures(names, stems, tmp_path):
+    sink = open_sink(f"{tmp_path}/", context(kind="pictures"))
+    for index, name in enumerate(names):
+        sink.write(result(index, name=f"{name}.png"))
+    sink.close()
+    assert sorted(file.name.removesuffix("-pose.jpg") for file in tmp_path.glob("*.jpg")) == stems
+    assert sorted(json.loads(file.read_text())["index"] for file in tmp_path.glob("*.json")) == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="users of POSIX")
+def test_a_folder_that_can_not_be_written_is_said_before_the_work(tmp_path, monkeypatch):
+    tmp_path.chmod(0o555)
+    if os.geteuid() == 0:  # who may write everywhere: what the system says to others
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    try:
+        for place in (tmp_path, tmp_path / "new"):
+            with pytest.raises(InputError, match="can't write to the folder .* Permission denied"):
+                open_sink(f"{place}/", context(kind="pictures"))
+    finally:
+        tmp_path.chmod(0o755)

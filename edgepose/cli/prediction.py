@@ -10,6 +10,7 @@ from edgepose.pipeline.protocols import Sink
 from edgepose.pipeline.sinks import SinkContext
 from edgepose.pipeline.sinks.context import describe_result
 from edgepose.pipeline.sinks.pictures import PictureSink
+from edgepose.pipeline.sinks.video import OpenCVVideoSink, PyAVVideoSink
 from edgepose.pipeline.stream import PoseStream
 
 __all__ = ["Report"]
@@ -79,6 +80,8 @@ class Report:
             "seconds": totals.seconds,
             "busy_seconds": totals.busy_s,
         }
+        videos = [sink.description for sink in self.sinks if isinstance(sink, PyAVVideoSink | OpenCVVideoSink)]
+        facts |= {"video": ", ".join(videos)} if videos else {}
         return facts | ({"images": self._pictures} if self._context.info.kind == "pictures" else {})
 
     def table(self, runtime: str) -> str:
@@ -110,6 +113,7 @@ class Report:
             )
         if totals.left_out:
             lines.append(f"{totals.left_out} people beyond --max-people were left out")
+        lines += [f"video: {sink.description}" for sink in self.sinks if isinstance(sink, PyAVVideoSink | OpenCVVideoSink)]
         lines.append(f"looked for {self._context.looked_for}; poses on {runtime}")
         return "\n".join(lines)
 

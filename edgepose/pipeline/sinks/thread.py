@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 
+from edgepose.errors import InputError
 from edgepose.pipeline.frame import Failure, FramePoses
 from edgepose.pipeline.protocols import Sink
 from edgepose.pipeline.queues import BoundedQueue, QueueEnded
@@ -23,18 +24,32 @@ class SinkThread:
         self._sinks = sinks
         self._queue: BoundedQueue[FramePoses | Failure] = BoundedQueue(_QUEUE)
         self._error: BaseException | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name="edgepose-sinks", daemon=True)
         self._thread.start()
 
     def write(self, result: FramePoses | Failure) -> None:
-        """Take a result; waits where the sinks are behind."""
+        """Take a result; waits where the sinks are behind.
+
+        Raises:
+            InputError: it is closed, or has raised what went wrong before.
+            BaseException: what a sink raised.
+        """
+        if self._closed:
+            raise InputError("what results are written to is closed, or has failed before; open it again")
         try:
             self._queue.put(result)
         except QueueEnded:
+            self._closed = True
             self._raise()
 
     def close(self) -> None:
-        """Write what waits, and close the sinks."""
+        """Write what waits, and close the sinks. Closing twice is allowed.
+
+        Raises:
+            BaseException: what a sink raised, if ``write`` hasn't.
+        """
+        self._closed = True
         self._queue.end()
         self._thread.join()
         self._raise()
